@@ -1,0 +1,76 @@
+"""Counters and histograms of one worker: plain numbers, no locks, no clock. The controller reads and merges them."""
+
+from bisect import bisect_left
+from typing import Final
+
+# Seconds; the boundaries of the stable OpenTelemetry HTTP duration metrics.
+BOUNDARIES: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+
+Labels = tuple[tuple[str, str], ...]
+Key = tuple[str, Labels]
+
+
+class Histogram:
+    """Counts by bucket, with sum and total."""
+
+    __slots__ = ("buckets", "count", "sum")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(BOUNDARIES) + 1)
+        self.count = 0
+        self.sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Add one duration."""
+        self.buckets[bisect_left(BOUNDARIES, seconds)] += 1
+        self.count += 1
+        self.sum += seconds
+
+    def __repr__(self) -> str:
+        return f"<Histogram {self.count} observed, sum {self.sum:.3f}>"
+
+
+class Cells:
+    """Every number a worker counts, by metric name and labels. Label sets are bounded: past the cap all new ones share
+    `{"overflow": "true"}`, the OpenTelemetry convention, so that a peer cannot grow our memory by what it sends."""
+
+    __slots__ = ("_cap", "counters", "gauges", "histograms")
+
+    def __init__(self, cap: int = 2000) -> None:
+        self._cap = cap
+        self.counters: dict[Key, float] = {}
+        self.gauges: dict[Key, float] = {}
+        self.histograms: dict[Key, Histogram] = {}
+
+    def add(self, name: str, labels: Labels = (), amount: float = 1) -> None:
+        """Count."""
+        key = (name, labels)
+        counters = self.counters
+        if key not in counters and len(counters) >= self._cap:
+            key = (name, OVERFLOW)
+        counters[key] = counters.get(key, 0) + amount
+
+    def set(self, name: str, value: float, labels: Labels = ()) -> None:
+        """Set a gauge."""
+        key = (name, labels)
+        if key not in self.gauges and len(self.gauges) >= self._cap:
+            key = (name, OVERFLOW)
+        self.gauges[key] = value
+
+    def histogram(self, name: str, labels: Labels = ()) -> Histogram:
+        """The histogram of that name and labels, made if need be. Hot code keeps what it gets."""
+        key = (name, labels)
+        found = self.histograms.get(key)
+        if found is None:
+            if len(self.histograms) >= self._cap:
+                key = (name, OVERFLOW)
+                found = self.histograms.get(key)
+            if found is None:
+                found = self.histograms[key] = Histogram()
+        return found
+
+    def __repr__(self) -> str:
+        return f"<Cells {len(self.counters)} counters, {len(self.gauges)} gauges, {len(self.histograms)} histograms>"
+
+
+OVERFLOW: Final[Labels] = (("overflow", "true"),)

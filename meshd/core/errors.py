@@ -1,0 +1,65 @@
+"""What can fail, as exceptions. A verdict (denied, limited, no route) is not a failure: that is a `Reply`.
+
+An error carries four attributes to branch on and nothing else: `side`, `status`, `retry`, `flag`. `details` is for
+people. Foreign exceptions are translated once, at the border where they arise, with `from`.
+"""
+
+from enum import Enum, auto
+
+from meshd.core import flags
+
+
+class Side(Enum):
+    """Who broke it."""
+
+    DOWNSTREAM = auto()
+    UPSTREAM = auto()
+    LOCAL = auto()
+
+
+class Resend(Enum):
+    """When the same request may go out again after this error."""
+
+    NEVER = auto()
+    UNSENT = auto()  # not one octet of it reached the app: safe for every method
+    REUSED = auto()  # the pooled connection turned out dead before any response octet came
+    IF_SAFE = auto()  # it may have been executed: only a request that is safe to repeat
+
+
+class ProxyError(Exception):
+    """The root of everything that can go wrong with one exchange."""
+
+    side = Side.LOCAL
+
+    def __init__(self, status: int, flag: str, details: str, *, retry: Resend = Resend.NEVER) -> None:
+        super().__init__(details)
+        self.status = status
+        self.flag = flag
+        self.details = details
+        self.retry = retry
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.status} {self.flag} {self.details!r} retry={self.retry.name}>"
+
+
+class UpstreamError(ProxyError):
+    """The endpoint could not be reached, broke off, or spoke nonsense."""
+
+    side = Side.UPSTREAM
+
+
+class DownstreamError(ProxyError):
+    """The client went away or stalled; nobody is left to answer (status 0) or only to be told why."""
+
+    side = Side.DOWNSTREAM
+
+
+class ProtocolError(ProxyError):
+    """Bytes that are not the protocol. The codec that raises it does not know its side; its driver does."""
+
+    def __init__(self, status: int, details: str) -> None:
+        super().__init__(status, flags.DOWNSTREAM_PROTOCOL, details)
+
+
+class StreamBroken(Exception):
+    """The socket or TLS session under a stream is of no more use; whoever waits on it says whose fault that is."""

@@ -1,0 +1,47 @@
+"""A compiled route: what happens to the requests that match it. Built at load, frozen, shared by all exchanges."""
+
+from dataclasses import dataclass, field
+
+from meshd.core.chain import EMPTY_CHAIN, Chain
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When an attempt may be followed by another. The decision itself is `upstream/retry.py`."""
+
+    attempts: int = 1  # retries after the first try
+    any_method: frozenset[str] = frozenset({"connect-failure", "refused-stream", "reset-before-request"})
+    safe_only: frozenset[str] = frozenset({"reset", "gateway-error", "unavailable"})
+    codes: frozenset[int] = frozenset()  # retriable-status-codes; safe methods only
+    backoff_base: float = 0.025  # seconds
+    backoff_max: float = 0.25
+    buffer: int = 65536  # octets of body kept for sending again
+    safe_methods: frozenset[bytes] = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
+
+
+NO_RETRY = RetryPolicy(attempts=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One side of a split: a cluster by name, and what is done only to requests that go there."""
+
+    cluster: str  # key into the snapshot's clusters; empty = invalid backend, answered with 500
+    weight: int = 1
+    chain: Chain = EMPTY_CHAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where matching requests go and what is done to them on the way."""
+
+    name: str  # kind/namespace/name/rule index
+    template: str = ""  # the path as the route writes it, for spans and metrics; never a raw path
+    targets: tuple[Target, ...] = ()
+    total_weight: int = 0
+    chain: Chain = EMPTY_CHAIN
+    timeout: float | None = 15.0  # seconds, overall, retries included; None for none
+    attempt_timeout: float | None = None  # seconds, until the response head
+    idle_timeout: float = 300.0  # seconds without a byte either way once the request is under way
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    sticky: str = ""  # deterministic split: "", "request-id", "principal", "header:<name>" or "cookie:<name>"
