@@ -16,7 +16,7 @@ ResponseStep: TypeAlias = "Callable[[Exchange, ResponseHead], None]"
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Steps run in order: the first request step to return a `Reply` ends the exchange; response steps edit the head."""
+    """Steps in their order: the first request step to return a `Reply` ends the exchange; response steps edit."""
 
     on_request: tuple[RequestStep, ...] = ()
     on_response: tuple[ResponseStep, ...] = ()

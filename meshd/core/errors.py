@@ -62,4 +62,11 @@ class ProtocolError(ProxyError):
 
 
 class StreamBroken(Exception):
-    """The socket or TLS session under a stream is of no more use; whoever waits on it says whose fault that is."""
+    """The socket or TLS session under a stream is of no more use; whoever waits on it says whose fault that is.
+
+    `unsent` is true when it broke before one octet of the data at hand was written.
+    """
+
+    def __init__(self, reason: str, *, unsent: bool = False) -> None:
+        super().__init__(reason)
+        self.unsent = unsent

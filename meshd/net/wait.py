@@ -4,12 +4,13 @@ Theory of operation: `proxy/`, `http/` and `upstream/` are straight-line `async 
 only, so that its driver can be changed without touching them. On trio tasks these are thin names for trio's own
 primitives. Rule 1: no nursery and no cancel scope inside an exchange; deadlines are numbers, swept by one task a worker
 (`net/sweep.py`), which ends what is overdue by aborting the stream or setting the event that somebody waits on.
-Rule 2: `spawn` is for work that outlives the caller's next step (a body that still streams, a connection that is dialled
-to keep the pool warm); a spawned task never brings down the worker, its crash is counted and reported.
+Rule 2: `spawn` is for work that outlives the caller's next step (a body that still streams, a connection dialled to keep
+the pool warm); a spawned task never brings down the worker, its crash is counted and reported.
 """
 
 import logging
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVarTuple
 
@@ -21,6 +22,8 @@ readable = trio.lowlevel.wait_readable
 writable = trio.lowlevel.wait_writable
 now = trio.current_time
 Event = trio.Event
+Closed = trio.ClosedResourceError  # what a waiter gets when its socket is closed under it
+wall_clock = time.time  # for certificates and log lines only; every duration uses `now`
 
 log = logging.getLogger(__name__)
 

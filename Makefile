@@ -1,0 +1,48 @@
+# Two commands matter: `make demo` runs a whole mesh on this machine, `make test` runs every test.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check -q install -c requirements.lock
+
+.PHONY: demo test lint types contract check bench lock clean
+
+demo: $(VENV)/.installed
+	@$(BIN)/meshd up $(ARGS)
+
+test: $(VENV)/.tested
+	$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/.tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.tested
+	$(BIN)/mypy
+
+contract: $(VENV)/.tested
+	$(BIN)/lint-imports --no-cache
+
+check: test lint types contract
+
+bench: $(VENV)/.tested
+	$(BIN)/python tests/bench/run.py $(ARGS)
+
+lock:
+	rm -rf .lock && $(PYTHON) -m venv .lock && .lock/bin/pip -q install -e '.[test]'
+	{ head -1 requirements.lock; .lock/bin/pip freeze --exclude-editable; } > .lock/new && mv .lock/new requirements.lock
+	rm -rf .lock
+
+clean:
+	rm -rf $(VENV) build *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "meshd needs Python 3.11 or newer; name one with PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/bin/python
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.tested: pyproject.toml requirements.lock | $(VENV)/bin/python
+	$(PIP) -e '.[test]'
+	@touch $@ $(VENV)/.installed

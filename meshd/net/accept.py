@@ -1,0 +1,53 @@
+"""Accepting connections without ever spinning: what is out of descriptors waits, what one client broke is skipped."""
+
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from meshd.net import wait
+from meshd.net.sockets import EXHAUSTED, TRANSIENT
+
+log = logging.getLogger(__name__)
+
+BURST = 32  # connections taken per wake-up, so that one listener never starves the rest
+PAUSE = 0.1  # seconds without accepting when descriptors ran out
+
+
+async def accept_each(
+    listener: socket.socket, limit: Callable[[], bool], serve: Callable[[socket.socket], Awaitable[None]]
+) -> None:
+    """Spawn `serve(sock)` for every connection until the listener is closed; while `limit()` none are accepted.
+
+    Connections not accepted wait in the kernel's queue, whose length is the bound on them.
+    """
+    try:
+        while True:
+            await wait.readable(listener)
+            if limit():
+                await wait.sleep_until(wait.now() + PAUSE)
+                continue
+            await _accept_burst(listener, serve)
+    except (trio.ClosedResourceError, ValueError):
+        return  # closed under us: draining; a closed socket's descriptor is -1, which trio refuses with ValueError
+
+
+async def _accept_burst(listener: socket.socket, serve: Callable[[socket.socket], Awaitable[None]]) -> None:
+    for _ in range(BURST):
+        try:
+            sock, _address = listener.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno in TRANSIENT:
+                continue
+            if error.errno not in EXHAUSTED:
+                if listener.fileno() < 0:
+                    raise ValueError("closed") from error
+                raise
+            log.error("accepting stops for %d ms: %s", PAUSE * 1000, error.strerror)
+            await wait.sleep_until(wait.now() + PAUSE)
+            return
+        sock.setblocking(False)
+        wait.spawn(serve, sock)

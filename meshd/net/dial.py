@@ -1,0 +1,101 @@
+"""Opening a connection to an endpoint: name, TCP, TLS, each failure told apart."""
+
+import errno
+import os
+import socket
+
+import trio
+
+from meshd.core import flags
+from meshd.core.endpoint import Endpoint, Tls
+from meshd.core.errors import Resend, UpstreamError
+from meshd.net import wait
+from meshd.net.sockets import tune
+from meshd.net.stream import PlainStream, Stream
+from meshd.net.sweep import SocketDeadline, Sweeper
+from meshd.net.tls import HandshakeFailed, TlsIdentity
+
+
+class Dialler:
+    """Dials with one worker's identity, which may be replaced at any time, and one time limit, handshake included."""
+
+    __slots__ = ("identity", "sweeper", "timeout")
+
+    def __init__(self, sweeper: Sweeper, identity: TlsIdentity | None, timeout: float = 1.0) -> None:
+        self.sweeper = sweeper
+        self.identity = identity
+        self.timeout = timeout  # seconds
+
+    async def dial(self, endpoint: Endpoint, timeout: float | None = None) -> Stream:
+        """A stream to the endpoint, its identity verified. Raises `UpstreamError`, safe to try again: nothing was sent."""
+        limit = SocketDeadline(wait.now() + (self.timeout if timeout is None else timeout))
+        self.sweeper.add(limit)
+        try:
+            sock = await _connect(endpoint, limit)
+            if endpoint.tls is Tls.PLAIN:
+                return PlainStream(sock)
+            if self.identity is None:
+                sock.close()
+                raise _failed("the endpoint wants mutual TLS and this sidecar has no certificates", flags.CONNECTION_FAILURE)
+            handshake = await self.identity.connect(sock, endpoint.server_name, endpoint.identities)
+        except HandshakeFailed as error:
+            if limit.overdue:
+                raise _failed("TLS handshake timed out", flags.CONNECTION_FAILURE, 504) from error
+            raise _failed(f"TLS handshake with {endpoint.name}: {error}", flags.CONNECTION_FAILURE, 502) from error
+        except OSError as error:
+            raise _refused(endpoint, error) from error
+        except trio.ClosedResourceError as error:
+            raise _failed(f"connection to {endpoint.name} timed out", flags.CONNECTION_FAILURE, 504) from error
+        finally:
+            self.sweeper.discard(limit)
+        return handshake.stream
+
+
+async def _connect(endpoint: Endpoint, limit: SocketDeadline) -> socket.socket:
+    address: str | tuple[str, int]
+    if endpoint.address.startswith("/"):
+        family, address = socket.AF_UNIX, endpoint.address
+    else:
+        family, address = await _resolve(endpoint)
+    sock = limit.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        tune(sock)
+        error = sock.connect_ex(address)
+        if error == errno.EINPROGRESS:
+            await wait.writable(sock)
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _resolve(endpoint: Endpoint) -> tuple[socket.AddressFamily, tuple[str, int]]:
+    """The family and address of a literal at once; a name is looked up in a thread, so that the loop never blocks."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, endpoint.address)
+        except OSError:
+            continue
+        return family, (endpoint.address, endpoint.port)
+    try:
+        found = await trio.socket.getaddrinfo(endpoint.address, endpoint.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise _failed(f"no address for {endpoint.address}: {error.strerror}", flags.DNS_FAILED, 502) from error
+    family, _, _, _, address = found[0]
+    return family, (str(address[0]), int(address[1]))
+
+
+def _refused(endpoint: Endpoint, error: OSError) -> UpstreamError:
+    if error.errno in {errno.ETIMEDOUT, errno.EBADF}:
+        return _failed(f"connection to {endpoint.name} timed out", flags.CONNECTION_FAILURE, 504)
+    reason = errno.errorcode.get(error.errno or 0, str(error))
+    words = {"ECONNREFUSED": "refused", "EHOSTUNREACH": "host unreachable", "ENETUNREACH": "network unreachable"}
+    status = 503 if error.errno in {errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE} else 502
+    return _failed(f"connection to {endpoint.name}: {words.get(reason, reason)}", flags.CONNECTION_FAILURE, status)
+
+
+def _failed(details: str, flag: str, status: int = 502) -> UpstreamError:
+    return UpstreamError(status, flag, details, retry=Resend.UNSENT)

@@ -1,0 +1,286 @@
+"""Bytes over one connection, plain or TLS, with the same few methods.
+
+Theory of operation: a stream owns a non-blocking socket. Rule 1: `receive` waits before it reads, because after a write
+there is never anything to read yet; `send` writes first and waits only when the kernel is full. Rule 2: `abort` may be
+called from any task: it closes the socket, and whoever waits on it is woken with `StreamBroken(reason)`. Rule 3: one
+reader and one writer at a time. Errors of the socket and of OpenSSL become `StreamBroken` here and nowhere else.
+"""
+
+import select
+import socket
+from typing import Protocol
+
+import trio
+from OpenSSL import SSL
+
+from meshd.core.errors import StreamBroken
+from meshd.net import wait
+
+CHUNK = 65536  # octets collected at most by one `receive`
+RECORD = 16384  # the most that one TLS record holds (RFC 8446 section 5.1)
+
+Bytes = bytes | bytearray | memoryview
+
+
+class Stream(Protocol):
+    """What the data path needs of a connection."""
+
+    fd: int
+
+    async def receive(self) -> bytes:
+        """Wait for bytes and return what is there, `CHUNK` at most; empty at the peer's orderly end."""
+
+    async def send(self, data: Bytes) -> None:
+        """Write everything."""
+
+    async def send_eof(self) -> None:
+        """Say that nothing more will be written; reading goes on."""
+
+    def is_gone(self) -> bool:
+        """Whether the peer has closed or reset, even while bytes of it wait unread. One cheap system call."""
+
+    def is_stale(self) -> bool:
+        """Whether an idle connection has ended or has received bytes nobody asked for. One cheap system call."""
+
+    def close(self) -> None:
+        """Close at once, in the orderly way that costs no waiting (TLS: close_notify)."""
+
+    def interrupt(self, reason: str) -> None:
+        """Wake whoever waits on this stream with `StreamBroken(reason)`, but leave it open for a last word."""
+
+    def abort(self, reason: str) -> None:
+        """Close at once and wake whoever waits on this stream with `StreamBroken(reason)`."""
+
+
+class PlainStream:
+    """TCP or a unix socket as it is."""
+
+    __slots__ = ("_reason", "fd", "sock")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.fd = sock.fileno()
+        self._reason = "closed"
+
+    async def receive(self) -> bytes:
+        try:
+            while True:
+                await wait.readable(self.fd)
+                try:
+                    return self.sock.recv(CHUNK)
+                except BlockingIOError:
+                    continue
+        except (OSError, trio.ClosedResourceError) as error:
+            raise self._broken(error) from error
+
+    async def send(self, data: Bytes) -> None:
+        try:
+            sent = self.sock.send(data)
+            if sent == len(data):
+                return
+            rest = memoryview(data)[sent:]
+        except BlockingIOError:
+            rest = memoryview(data)
+        except OSError as error:
+            raise self._broken(error, unsent=True) from error
+        await self._send_rest(rest)
+
+    async def _send_rest(self, rest: memoryview) -> None:
+        try:
+            while rest:
+                await wait.writable(self.fd)
+                try:
+                    rest = rest[self.sock.send(rest) :]
+                except BlockingIOError:
+                    continue
+        except (OSError, trio.ClosedResourceError) as error:
+            raise self._broken(error) from error
+
+    async def send_eof(self) -> None:
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            raise self._broken(error) from error
+
+    def is_gone(self) -> bool:
+        return has_hung_up(self.fd)
+
+    def is_stale(self) -> bool:
+        try:
+            self.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            wait.closing(self.sock)
+            self.fd = -1
+            self.sock.close()
+
+    def interrupt(self, reason: str) -> None:
+        if self.fd >= 0:
+            self._reason = reason
+            wait.closing(self.sock)
+
+    def abort(self, reason: str) -> None:
+        if self.fd >= 0:
+            self._reason = reason
+            self.close()
+
+    def _broken(self, error: Exception, *, unsent: bool = False) -> StreamBroken:
+        if self.fd < 0 or isinstance(error, trio.ClosedResourceError):
+            return StreamBroken(self._reason, unsent=unsent)
+        return StreamBroken(describe(error), unsent=unsent)
+
+    def __repr__(self) -> str:
+        return f"<PlainStream fd {self.fd}>"
+
+
+class TlsStream:
+    """A finished handshake over a socket that OpenSSL reads and writes itself.
+
+    Giving OpenSSL the descriptor costs half of what memory BIOs cost. Its read-ahead stays off, so that nothing but a
+    partly read record is ever held outside the kernel, and waiting for readability is right after a full read.
+    """
+
+    __slots__ = ("_reason", "connection", "fd", "sock")
+
+    def __init__(self, sock: socket.socket, connection: SSL.Connection) -> None:
+        self.sock = sock
+        self.connection = connection
+        self.fd = sock.fileno()
+        self._reason = "closed"
+
+    async def receive(self) -> bytes:
+        connection = self.connection
+        try:
+            if not connection.pending():
+                await wait.readable(self.fd)
+            while True:
+                try:
+                    data = connection.recv(RECORD)
+                    break
+                except SSL.WantReadError:
+                    await wait.readable(self.fd)
+                except SSL.WantWriteError:
+                    await wait.writable(self.fd)
+        except SSL.ZeroReturnError:
+            return b""
+        except (OSError, SSL.Error, trio.ClosedResourceError) as error:
+            raise self._broken(error) from error
+        return self._collect(data) if len(data) > RECORD // 2 else data
+
+    def _collect(self, first: bytes) -> bytes:
+        """After a full record more are probably there: take them without waiting, so that they leave in one write."""
+        pieces = [first]
+        size = len(first)
+        try:
+            while size <= CHUNK - RECORD:
+                piece = self.connection.recv(RECORD)
+                pieces.append(piece)
+                size += len(piece)
+        except (SSL.Error, OSError):
+            pass  # nothing more now, or an end that the next receive will report
+        return b"".join(pieces)
+
+    async def send(self, data: Bytes) -> None:
+        try:
+            sent = self.connection.send(data)
+            if sent == len(data):
+                return
+            rest = memoryview(data)[sent:]
+        except (SSL.WantWriteError, SSL.WantReadError):
+            rest = memoryview(data)
+        except (OSError, SSL.Error) as error:
+            raise self._broken(error, unsent=True) from error
+        await self._send_rest(rest)
+
+    async def _send_rest(self, rest: memoryview) -> None:
+        try:
+            while rest:
+                try:
+                    rest = rest[self.connection.send(rest) :]
+                except SSL.WantWriteError:
+                    await wait.writable(self.fd)
+                except SSL.WantReadError:
+                    await wait.readable(self.fd)
+        except (OSError, SSL.Error, trio.ClosedResourceError) as error:
+            raise self._broken(error) from error
+
+    async def send_eof(self) -> None:
+        try:
+            self.connection.shutdown()
+        except SSL.Error as error:
+            raise self._broken(error) from error
+
+    def is_gone(self) -> bool:
+        return has_hung_up(self.fd)
+
+    def is_stale(self) -> bool:
+        try:
+            if not self.sock.recv(1, socket.MSG_PEEK):
+                return True
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        # Bytes are there: a session ticket or a key update is fine, data or an alert is not.
+        try:
+            self.connection.recv(1)
+        except SSL.WantReadError:
+            return False
+        except (SSL.Error, OSError):
+            return True
+        return True
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            try:
+                self.connection.shutdown()
+            except (SSL.Error, OSError):
+                pass  # the peer may be gone already
+            self._drop()
+
+    def interrupt(self, reason: str) -> None:
+        if self.fd >= 0:
+            self._reason = reason
+            wait.closing(self.sock)
+
+    def abort(self, reason: str) -> None:
+        if self.fd >= 0:
+            self._reason = reason
+            self._drop()
+
+    def _drop(self) -> None:
+        wait.closing(self.sock)
+        self.fd = -1
+        self.sock.close()
+
+    def _broken(self, error: Exception, *, unsent: bool = False) -> StreamBroken:
+        if self.fd < 0 or isinstance(error, trio.ClosedResourceError):
+            return StreamBroken(self._reason, unsent=unsent)
+        return StreamBroken(describe(error), unsent=unsent)
+
+    def __repr__(self) -> str:
+        return f"<TlsStream fd {self.fd} {self.connection.get_cipher_name()}>"
+
+
+def has_hung_up(fd: int) -> bool:
+    """Whether the other end sent FIN or RST. A client that half-closes counts as gone, as it does for Envoy."""
+    if fd < 0:
+        return True
+    poll = select.poll()
+    poll.register(fd, select.POLLRDHUP)
+    return bool(poll.poll(0))
+
+
+def describe(error: Exception) -> str:
+    """One line for people out of what OpenSSL and the socket raise."""
+    if isinstance(error, SSL.SysCallError):
+        return "connection reset" if error.args and error.args[0] not in (-1, 0) else "ended without close_notify"
+    if isinstance(error, SSL.Error) and error.args and error.args[0]:
+        return "; ".join(reason for *_, reason in error.args[0]) or "TLS failure"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,245 @@
+"""Mutual TLS 1.3 as OpenSSL does it, and after every handshake the checks that OpenSSL leaves to us.
+
+A `TlsIdentity` is what one set of credentials makes: a context to accept with and a context to dial with. It is replaced
+whole when certificates change; connections in flight keep the context they began with. Sessions are not resumed: a
+resumed session has no verified chain, and a pool that stays warm pays for handshakes only when it grows.
+"""
+
+import socket
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import trio
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL
+from OpenSSL._util import lib
+from OpenSSL.crypto import X509
+
+from meshd.core.peer import Peer
+from meshd.identity.certificate import IdentityError, PeerIdentity, verify_peer
+from meshd.identity.credentials import Credentials
+from meshd.net import wait
+from meshd.net.stream import TlsStream, describe
+
+# AES-128-GCM first: it is what every processor with AES instructions does fastest. The others for peers that insist.
+CIPHERSUITES = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+GROUPS = b"X25519MLKEM768:X25519:P-256"
+MAX_DEPTH = 5  # certificates between leaf and root; a longer chain is work for nothing
+
+# Missing from pyOpenSSL's names; the values are those of the library itself.
+MODES = lib.SSL_MODE_RELEASE_BUFFERS | lib.SSL_MODE_ENABLE_PARTIAL_WRITE | lib.SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
+
+# X509_V_ERR_* of openssl/x509_vfy.h, in the words of our log.
+VERIFY_ERRORS = {
+    2: "issuer-unknown",
+    3: "crl-missing",
+    7: "bad-signature",
+    9: "not-yet-valid",
+    10: "expired",
+    12: "crl-expired",
+    18: "self-signed",
+    19: "issuer-unknown",
+    20: "issuer-unknown",
+    21: "issuer-unknown",
+    22: "chain-too-long",
+    23: "revoked",
+    24: "issuer-not-a-ca",
+    25: "path-length",
+    26: "wrong-purpose",
+    34: "unknown-critical-extension",
+    47: "outside-name-constraints",
+    48: "inside-excluded-names",
+    66: "key-too-small",
+    68: "digest-too-weak",
+    79: "issuer-not-a-ca",
+}
+
+
+class Mode(Enum):
+    """What an inbound listener asks of its clients (PeerAuthentication)."""
+
+    DISABLE = auto()
+    PERMISSIVE = auto()
+    STRICT = auto()
+
+
+class HandshakeFailed(Exception):
+    """No session. `code` is stable and short; the text is for people. `certificate` tells whether identity was at fault."""
+
+    def __init__(self, code: str, text: str, *, certificate: bool) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code = code
+        self.certificate = certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """A finished handshake: the stream, who is there, and the protocol agreed on."""
+
+    stream: TlsStream
+    identity: PeerIdentity
+    alpn: bytes
+
+
+class TlsIdentity:
+    """The contexts of one generation of credentials."""
+
+    __slots__ = ("_bundle", "_client", "_server", "credentials")
+
+    def __init__(self, credentials: Credentials, alpn: tuple[bytes, ...] = (b"http/1.1",)) -> None:
+        self.credentials = credentials
+        self._bundle = credentials.bundle
+        self._server = _context(credentials)
+        self._client = _context(credentials)
+        self._client.set_alpn_protos(list(alpn))
+
+        def choose(_connection: SSL.Connection, offered: list[bytes]) -> bytes:
+            for protocol in alpn:
+                if protocol in offered:
+                    return protocol
+            return SSL.NO_OVERLAPPING_PROTOCOLS  # goes on without ALPN: the listener's protocol decides
+
+        self._server.set_alpn_select_callback(choose)
+
+    async def accept(self, sock: socket.socket) -> Handshake:
+        """Be the server. Raises `HandshakeFailed`; the socket is closed then."""
+        connection = SSL.Connection(self._server, sock)
+        connection.set_accept_state()
+        return await self._shake(sock, connection)
+
+    async def connect(self, sock: socket.socket, server_name: str, expected: frozenset[str]) -> Handshake:
+        """Be the client and demand one of the `expected` SPIFFE IDs (empty: any of our trust domain)."""
+        connection = SSL.Connection(self._client, sock)
+        if server_name:
+            connection.set_tlsext_host_name(server_name.encode("idna"))
+        connection.set_connect_state()
+        handshake = await self._shake(sock, connection)
+        identity = handshake.identity
+        if identity.uri in expected or (not expected and identity.spiffe_id.trust_domain == self.trust_domain):
+            return handshake
+        handshake.stream.close()
+        wanted = " or ".join(sorted(expected)) or f"any of trust domain {self.trust_domain}"
+        raise HandshakeFailed("wrong-identity", f"the server is {identity.uri}, expected {wanted}", certificate=True)
+
+    @property
+    def trust_domain(self) -> str:
+        """Of our own identity."""
+        return self.credentials.spiffe_id.trust_domain
+
+    async def _shake(self, sock: socket.socket, connection: SSL.Connection) -> Handshake:
+        failures: list[str] = []
+        connection.set_app_data(failures)
+        try:
+            while True:
+                try:
+                    connection.do_handshake()
+                    break
+                except SSL.WantReadError:
+                    await wait.readable(sock)
+                except SSL.WantWriteError:
+                    await wait.writable(sock)
+            chain = connection.get_verified_chain(as_cryptography=True) or ()
+            identity = verify_peer([cert.public_bytes(Encoding.DER) for cert in chain], self._bundle, wait.wall_clock())
+        except IdentityError as error:
+            _refuse(sock, connection)
+            raise HandshakeFailed(error.code, str(error), certificate=True) from error
+        except (SSL.Error, OSError, trio.ClosedResourceError) as error:
+            _refuse(sock, connection)
+            raise _explain(error, failures) from error
+        except BaseException:
+            sock.close()
+            raise
+        return Handshake(TlsStream(sock, connection), identity, connection.get_alpn_proto_negotiated())
+
+
+def peer_of(sock: socket.socket, handshake: Handshake | None) -> Peer:
+    """Who a downstream connection is from; without a handshake it is only an address."""
+    address, port = _address(sock.getpeername())
+    local, local_port = _address(sock.getsockname())
+    if handshake is None:
+        return Peer(address, port, local_address=local, local_port=local_port)
+    identity, connection = handshake.identity, handshake.stream.connection
+    name = connection.get_servername()
+    return Peer(
+        address,
+        port,
+        principal=identity.uri.removeprefix("spiffe://").encode(),
+        namespace=identity.spiffe_id.namespace.encode(),
+        service_account=identity.spiffe_id.service_account.encode(),
+        trust_domain=identity.spiffe_id.trust_domain.encode(),
+        fingerprint=identity.fingerprint,
+        server_name=name.decode("latin-1") if name else "",
+        tls=connection.get_protocol_version_name(),
+        local_address=local,
+        local_port=local_port,
+    )
+
+
+def _address(name: object) -> tuple[str, int]:
+    """Address and port of what getpeername gives: a tuple for IP, a string for a unix socket."""
+    if isinstance(name, tuple):
+        host = str(name[0])
+        return (host[7:] if host.startswith("::ffff:") else host), int(name[1])
+    return "unix", 0
+
+
+def _context(credentials: Credentials) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    context.set_tls13_ciphersuites(CIPHERSUITES)
+    _set_groups(context)
+    context.set_mode(MODES)
+    context.set_options(SSL.OP_NO_TICKET)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.use_certificate(credentials.leaf)
+    for certificate in credentials.chain:
+        context.add_extra_chain_cert(certificate)
+    context.use_privatekey(credentials.key)
+    store = context.get_cert_store()
+    if store is None:
+        raise AssertionError("a context without a certificate store")
+    for root in credentials.bundle.roots:
+        store.add_cert(X509.from_cryptography(root))
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _note_failure)
+    context.set_verify_depth(MAX_DEPTH)
+    return context
+
+
+def _set_groups(context: SSL.Context) -> None:
+    """Prefer the hybrid post-quantum group; a library that lacks it keeps its own default."""
+    pointer = context._context  # noqa: SLF001  # pyOpenSSL has no public call for groups
+    if not lib.SSL_CTX_set1_curves_list(pointer, GROUPS):
+        lib.SSL_CTX_set1_curves_list(pointer, b"X25519:P-256")
+
+
+def _note_failure(connection: SSL.Connection, _certificate: object, error: int, depth: int, ok: int) -> bool:
+    """OpenSSL's verdict on each certificate stands; what failed is kept for the log."""
+    if not ok:
+        failures = connection.get_app_data()
+        failures.append(f"{VERIFY_ERRORS.get(error, f'openssl-{error}')} at depth {depth}")
+    return bool(ok)
+
+
+def _refuse(sock: socket.socket, connection: SSL.Connection) -> None:
+    try:
+        connection.shutdown()
+    except (SSL.Error, OSError):
+        pass  # the session may never have begun
+    if sock.fileno() >= 0:
+        wait.closing(sock)
+        sock.close()
+
+
+def _explain(error: Exception, failures: list[str]) -> HandshakeFailed:
+    """Which of the many ways a handshake failed."""
+    if failures:
+        code = failures[0].split(" ", 1)[0]
+        return HandshakeFailed(code, f"the peer's certificate is not accepted: {failures[0]}", certificate=True)
+    if isinstance(error, trio.ClosedResourceError):
+        return HandshakeFailed("timeout", "the handshake took too long", certificate=False)
+    text = describe(error) if isinstance(error, SSL.Error) else str(error)
+    if "peer did not return a certificate" in text:
+        return HandshakeFailed("no-certificate", "the client showed no certificate", certificate=True)
+    if "http request" in text or "wrong version number" in text or "record overflow" in text:
+        return HandshakeFailed("plaintext", f"the peer does not speak TLS: {text}", certificate=False)
+    return HandshakeFailed("tls", text, certificate=False)

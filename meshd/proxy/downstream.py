@@ -1,0 +1,213 @@
+"""A client's HTTP/1.1 connection: one task reads a request, carries it, answers, and reads the next."""
+
+from enum import Enum, auto
+
+from meshd.core import flags
+from meshd.core.errors import DownstreamError, ProtocolError, StreamBroken
+from meshd.core.exchange import Exchange
+from meshd.core.head import Headers, RequestHead, ResponseHead
+from meshd.core.peer import Peer
+from meshd.core.reply import Reply
+from meshd.http.events import End
+from meshd.http.h1 import ServerCodec
+from meshd.net import wait
+from meshd.net.stream import Stream
+from meshd.proxy.flight import Cut, Flight
+from meshd.proxy.listener import Listener
+from meshd.proxy.rescue import rescue
+
+LINGER_TIME = 1.0  # seconds we go on reading after the last response, so that it is not lost to a reset
+LINGER_OCTETS = 262_144
+
+
+class Phase(Enum):
+    """What the connection is doing, which says what an expired deadline means."""
+
+    IDLE = auto()
+    HEAD = auto()
+    EXCHANGE = auto()
+    LINGER = auto()
+
+
+class Http1Downstream:
+    """The connection's task owns codec and stream."""
+
+    __slots__ = ("codec", "deadline", "flight", "listener", "peer", "phase", "stream", "taken")
+
+    def __init__(self, listener: Listener, stream: Stream, peer: Peer) -> None:
+        self.listener = listener
+        self.stream = stream
+        self.peer = peer
+        self.codec = ServerCodec()
+        self.flight: Flight | None = None
+        self.phase = Phase.IDLE
+        self.deadline = wait.now() + listener.limits.idle
+        self.taken = False  # a tunnel has the stream now
+
+    async def serve(self) -> None:
+        """Serve until the client leaves, the connection may not go on, or the listener drains."""
+        try:
+            while (head := await self._next_head()) is not None:
+                await self._exchange(head)
+                if self.taken:
+                    return
+                codec = self.codec
+                if codec.must_close:
+                    if codec.pending_body:
+                        await self._linger()
+                    return
+                codec.next_cycle()
+        except (StreamBroken, DownstreamError):
+            return  # nobody is there any more; its exchange is accounted for
+        finally:
+            self.stream.close()
+
+    async def _next_head(self) -> RequestHead | None:
+        """The next request; None when there is none: the client closed, or it was told what was wrong with its bytes."""
+        codec = self.codec
+        try:
+            event = codec.next_event()
+            while event is None:
+                if self.listener.draining and self.phase is Phase.IDLE and not codec.buffered:
+                    return None
+                data = await self.stream.receive()
+                if not data and not codec.buffered:
+                    return None
+                codec.receive(data)
+                event = codec.next_event()
+                if event is None and self.phase is Phase.IDLE:
+                    self.phase = Phase.HEAD
+                    self.deadline = wait.now() + self.listener.limits.head_timeout
+        except ProtocolError as error:
+            await self._refuse(error.status, error.details)
+            return None
+        except StreamBroken:
+            if self.phase is Phase.HEAD and self.deadline < 0:
+                await self._refuse(408, "request_header_timeout")
+            return None
+        assert isinstance(event, RequestHead)
+        return event
+
+    async def _exchange(self, head: RequestHead) -> None:
+        now = wait.now()
+        listener = self.listener
+        exchange = listener.begin(head, self.peer, now)
+        self.flight = flight = Flight(exchange, self)
+        self.phase = Phase.EXCHANGE
+        reply = await listener.carry(flight)
+        if reply is not None:
+            await self._answer(exchange, reply)
+        listener.finish(exchange)
+        self.flight = None
+        self.phase = Phase.IDLE
+        self.deadline = exchange.ended + listener.limits.idle
+
+    async def _answer(self, exchange: Exchange, reply: Reply) -> None:
+        """Send a reply of our own."""
+        head, body = self.listener.render(exchange, reply)
+        exchange.responded = wait.now()
+        exchange.status = reply.status
+        exchange.bytes_sent = len(body)
+        try:
+            await self.respond(head, body, end=True)
+        except DownstreamError as error:
+            exchange.flag(error.flag)
+            exchange.status = 0
+            self.codec.must_close = True
+
+    async def _refuse(self, status: int, details: str) -> None:
+        """Say what is wrong with bytes that are no request, then close."""
+        exchange = self.listener.begin_unparsed(self.peer, wait.now())
+        error = DownstreamError(status, flags.DOWNSTREAM_PROTOCOL, details)
+        exchange.flag(error.flag)
+        exchange.details = details
+        self.codec.must_close = True
+        await self._answer(exchange, rescue(error))
+        self.listener.finish(exchange)
+        await self._linger()
+
+    async def _linger(self) -> None:
+        """Read what the client still sends, for a moment: closing at once would reset the connection, and our last
+        response with it (RFC 9112 section 9.6)."""
+        self.phase = Phase.LINGER
+        self.deadline = wait.now() + LINGER_TIME
+        try:
+            await self.stream.send_eof()
+            octets = 0
+            while octets < LINGER_OCTETS and (data := await self.stream.receive()):
+                octets += len(data)
+        except StreamBroken:
+            pass  # the moment is over, or the client reset
+
+    def sweep(self, now: float) -> None:
+        """End what is overdue."""
+        if self.flight is not None:
+            self.flight.sweep(now)
+        elif now > self.deadline:
+            self.deadline = -1.0
+            self.stream.interrupt(self.phase.name.lower() + " timeout")
+        elif self.listener.draining and self.phase is Phase.IDLE:
+            self.stream.interrupt("draining")
+
+    # -- Downstream, for the exchange under way ----------------------------------------------------------------
+
+    def body_nowait(self) -> bytes | End | None:
+        try:
+            event = self.codec.next_event()
+        except ProtocolError as error:
+            raise DownstreamError(error.status, flags.DOWNSTREAM_PROTOCOL, error.details) from error
+        assert not isinstance(event, RequestHead)
+        return event
+
+    async def read_body(self) -> bytes | End:
+        while True:
+            event = self.body_nowait()
+            if event is not None:
+                return event
+            try:
+                data = await self.stream.receive()
+            except StreamBroken as error:
+                raise self._gone(error) from error
+            if not data:
+                raise self._gone(StreamBroken("the client ended its request early"))
+            self.codec.receive(data)
+
+    async def interim(self, head: ResponseHead) -> None:
+        await self._write(self.codec.send_interim(head.status, head.headers))
+
+    async def respond(self, head: ResponseHead, body: bytes, *, end: bool) -> None:
+        codec = self.codec
+        if codec.pending_body or self.listener.draining:
+            codec.must_close = True
+        await self._write(codec.send_head(head, body, end=end))
+
+    async def send(self, data: bytes) -> None:
+        await self._write(self.codec.send_data(data))
+
+    async def finish(self, trailers: Headers) -> None:
+        await self._write(self.codec.send_end(trailers))
+
+    async def _write(self, data: bytes) -> None:
+        if data:
+            try:
+                await self.stream.send(data)
+            except StreamBroken as error:
+                raise self._gone(error) from error
+
+    def take_over(self) -> tuple[Stream, bytes]:
+        self.taken = True
+        return self.stream, self.codec.leftover()
+
+    def is_gone(self) -> bool:
+        return self.stream.is_gone()
+
+    def abort(self, reason: str) -> None:
+        self.codec.must_close = True
+        self.stream.abort(reason)
+
+    def _gone(self, error: StreamBroken) -> DownstreamError:
+        self.codec.must_close = True
+        return DownstreamError(0, flags.DOWNSTREAM_GONE, f"{Cut.GONE.value}{{{error}}}")
+
+    def __repr__(self) -> str:
+        return f"<Http1Downstream {self.peer.address}:{self.peer.port} {self.phase.name.lower()}>"

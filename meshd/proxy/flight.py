@@ -1,0 +1,110 @@
+"""The moving parts of one exchange under way: what it waits on, and until when."""
+
+from enum import Enum
+from typing import Protocol
+
+from meshd.core.exchange import Exchange
+from meshd.core.head import Headers, ResponseHead
+from meshd.http.events import End
+from meshd.net.stream import Stream
+from meshd.upstream.http1 import Http1Connection
+
+NEVER = float("inf")
+STREAM_IDLE = 300.0  # seconds without a byte either way, until a route says otherwise
+WATCH_AFTER = 0.05  # seconds an exchange runs before we look whether its client is still there
+
+
+class Cut(Enum):
+    """Why an exchange, or an attempt, was ended from outside. The value is the response code detail."""
+
+    TIMEOUT = "upstream_response_timeout"
+    ATTEMPT_TIMEOUT = "upstream_per_try_timeout"
+    IDLE = "stream_idle_timeout"
+    GONE = "downstream_remote_disconnect"
+    BAD_BODY = "request_body_malformed"
+    DRAINED = "drain_deadline"
+
+
+class Downstream(Protocol):
+    """The client's side of one exchange, whichever protocol it speaks."""
+
+    def body_nowait(self) -> bytes | End | None:
+        """The next piece of the request body that is here already; None when the rest is still to come."""
+
+    async def read_body(self) -> bytes | End:
+        """The next piece of the request body, or its end. Raises `DownstreamError`."""
+
+    async def interim(self, head: ResponseHead) -> None:
+        """Pass a 1xx on."""
+
+    async def respond(self, head: ResponseHead, body: bytes, *, end: bool) -> None:
+        """Write the response head and the first octets of its body in one go. Raises `DownstreamError`."""
+
+    async def send(self, data: bytes) -> None:
+        """Write more of the body."""
+
+    async def finish(self, trailers: Headers) -> None:
+        """End the body."""
+
+    def take_over(self) -> tuple[Stream, bytes]:
+        """The bare stream, for a tunnel, and what the client has sent on it already."""
+
+    def is_gone(self) -> bool:
+        """Whether the client has left."""
+
+    def abort(self, reason: str) -> None:
+        """End it where it stands, visibly incomplete."""
+
+
+class Ticket(Protocol):
+    """A place in a pool's queue."""
+
+    def expire(self) -> None:
+        """Give the place up; whoever waits on it is told."""
+
+
+class Flight:
+    """One exchange, its client and, while there is one, its upstream connection."""
+
+    __slots__ = ("attempt_deadline", "cause", "connection", "down", "exchange", "idle_deadline", "idle_timeout", "ticket")
+
+    def __init__(self, exchange: Exchange, down: Downstream) -> None:
+        self.exchange = exchange
+        self.down = down
+        self.connection: Http1Connection | None = None
+        self.ticket: Ticket | None = None
+        self.cause: Cut | None = None
+        self.attempt_deadline = NEVER
+        self.idle_timeout = STREAM_IDLE
+        self.idle_deadline = exchange.started + STREAM_IDLE
+
+    def touch(self, now: float) -> None:
+        """Bytes moved: the idle clock starts again."""
+        self.idle_deadline = now + self.idle_timeout
+
+    def sweep(self, now: float) -> None:
+        """End what is overdue; notice a client that left while we wait for the response."""
+        exchange = self.exchange
+        if now > exchange.deadline:
+            self.cut(Cut.TIMEOUT)
+        elif now > self.attempt_deadline:
+            self.cut(Cut.ATTEMPT_TIMEOUT)
+        elif now > self.idle_deadline:
+            self.cut(Cut.IDLE)
+        elif now > exchange.started + WATCH_AFTER and not exchange.responded and self.down.is_gone():
+            self.cut(Cut.GONE)
+
+    def cut(self, cause: Cut) -> None:
+        """Wake whoever waits for this exchange and let it see `cause`. Once cut for good it stays so."""
+        if self.cause is not None:
+            return
+        self.cause = cause
+        if self.connection is not None:
+            self.connection.abort(cause.value)
+        if self.ticket is not None:
+            self.ticket.expire()
+        if self.exchange.responded or cause is Cut.DRAINED:
+            self.down.abort(cause.value)
+
+    def __repr__(self) -> str:
+        return f"<Flight {self.exchange!r} {self.cause.value if self.cause else 'under way'}>"

@@ -1,0 +1,331 @@
+"""One exchange from its head to its end. Read this first, with `core/exchange.py` and one filter.
+
+`carry` is the whole story: admit (route and policies, pure), try endpoints until one answers or none may be asked again,
+relay the response, account for it. Whatever fails on the way is an exception with four attributes, and becomes a reply
+in `rescue.py`. The protocols on either side are behind `Downstream` and the upstream connection.
+"""
+
+import logging
+from random import Random
+
+from meshd.core import flags
+from meshd.core.errors import DownstreamError, ProxyError, Resend, UpstreamError
+from meshd.core.exchange import Attempt, Exchange
+from meshd.core.head import ResponseHead
+from meshd.core.reply import Reply
+from meshd.core.route import NO_RETRY, Route, Target
+from meshd.http.events import End
+from meshd.net import wait
+from meshd.proxy import tunnel
+from meshd.proxy.flight import NEVER, Cut, Flight
+from meshd.proxy.rescue import CRASHED, NO_BACKEND, NO_ROUTE, rescue
+from meshd.proxy.upload import Upload
+from meshd.routing.split import pick_target
+from meshd.snapshot import Plan
+from meshd.upstream.cluster import Cluster
+from meshd.upstream.http1 import Http1Connection
+from meshd.upstream.retry import backoff, should_retry
+
+log = logging.getLogger(__name__)
+random = Random()  # noqa: S311  # spreads load and back-off, keeps no secret
+
+
+async def carry(flight: Flight, plan: Plan) -> Reply | None:
+    """Forward the exchange; returns the reply that the client still has to get, None when it has its response.
+
+    Raises nothing: a client that left shows in `exchange.status`, a bug of ours becomes a 500 and a traceback.
+    """
+    exchange = flight.exchange
+    try:
+        reply, target, cluster = admit(exchange, plan)
+        if reply is None:
+            assert exchange.route is not None and cluster is not None and target is not None  # noqa: PT018  # admit promises it
+            if exchange.delay:
+                await wait.sleep_until(wait.now() + exchange.delay)
+            await _Trip(flight, exchange.route, target, cluster).run()
+            return None
+    except ProxyError as error:
+        return _fail(flight, error)
+    except Exception:
+        log.exception("an exchange crashed: %r", exchange)
+        return _fail(flight, ProxyError(500, flags.INTERNAL, CRASHED.details))
+    return reply
+
+
+def admit(exchange: Exchange, plan: Plan) -> tuple[Reply | None, Target | None, Cluster | None]:
+    """Policies, route and split, in that order and without waiting. Pure but for what it notes on the exchange."""
+    for step in plan.chain.on_request:
+        if (reply := step(exchange)) is not None:
+            return reply, None, None
+    head = exchange.head
+    table = plan.table(head.authority)
+    route = table.find(head) if table is not None else None
+    if route is None:
+        return NO_ROUTE, None, None
+    exchange.route = route
+    for step in route.chain.on_request:
+        if (reply := step(exchange)) is not None:
+            return reply, None, None
+    target = pick_target(route, exchange, random)
+    cluster = plan.clusters.get(target.cluster) if target is not None else None
+    if target is None or cluster is None:
+        return NO_BACKEND, None, None
+    exchange.cluster = target.cluster
+    for step in target.chain.on_request:
+        if (reply := step(exchange)) is not None:
+            return reply, None, None
+    return None, target, cluster
+
+
+def _fail(flight: Flight, error: ProxyError) -> Reply | None:
+    """What is left to do about an error: a reply, or nothing when the response has begun or nobody is there."""
+    exchange = flight.exchange
+    exchange.flag(error.flag)
+    exchange.details = error.details
+    if isinstance(error, DownstreamError) and not error.status:
+        return None
+    if exchange.responded:
+        flight.down.abort(error.details)
+        return None
+    return rescue(error)
+
+
+class _Trip:
+    """The attempts of one exchange."""
+
+    __slots__ = ("cluster", "exchange", "flight", "head_sent", "policy", "route", "target", "upload")
+
+    def __init__(self, flight: Flight, route: Route, target: Target, cluster: Cluster) -> None:
+        self.flight = flight
+        self.exchange = flight.exchange
+        self.route = route
+        self.target = target
+        self.cluster = cluster
+        self.policy = route.retry
+        self.upload: Upload | None = None
+
+    async def run(self) -> None:
+        """Attempt until there is a response to relay, then relay it."""
+        exchange, flight = self.exchange, self.flight
+        if exchange.head.upgrade is not None:
+            self.policy = NO_RETRY
+        if exchange.head.length != 0:
+            self.upload = Upload(flight, self.policy.buffer)
+            self.upload.take_ready()
+        flight.idle_timeout = self.route.idle_timeout
+        if self.upload is None or self.upload.end is not None:
+            exchange.deadline = exchange.started + self.route.timeout if self.route.timeout else NEVER
+        flight.touch(exchange.started)
+        try:
+            while True:
+                response = await self._attempt()
+                if response is not None:
+                    break
+            await self._relay(response)
+        finally:
+            self._leave()
+
+    async def _attempt(self) -> ResponseHead | None:
+        """One try at one endpoint: its response head, or None when there is to be another try. Raises the last error."""
+        flight, cluster = self.flight, self.cluster
+        now = wait.now()
+        attempts = self.exchange.attempts
+        endpoint = cluster.pick(now, 0, [a.endpoint for a in attempts] if attempts else ())
+        if endpoint is None:
+            raise UpstreamError(503, flags.NO_HEALTHY_UPSTREAM, "no_healthy_upstream", retry=Resend.UNSENT)
+        attempt = Attempt(endpoint, now)
+        attempts.append(attempt)
+        endpoint.active += 1
+        try:
+            response = await self._ask(attempt, now)
+        except UpstreamError as error:
+            failure = self._translate(error)
+            self._close(attempt, failure)
+            if isinstance(failure, UpstreamError) and await self._again(attempt, failure):
+                return None
+            raise failure from None
+        except ProxyError as error:
+            self._close(attempt, error)
+            raise
+        except BaseException:
+            self._close(attempt, ProxyError(500, flags.INTERNAL, "internal_error"))
+            raise
+        if len(attempts) <= self.policy.attempts and await self._again(attempt, response):
+            self._drop()
+            self._end(attempt)
+            return None
+        return response
+
+    async def _ask(self, attempt: Attempt, now: float) -> ResponseHead:
+        """Lease a connection, send the request, wait for the final response head."""
+        flight, exchange = self.flight, self.exchange
+        pool = self.cluster.pool(attempt.endpoint)
+        connection = pool.take(now)
+        if connection is None:
+            connection = await pool.acquire(now, exchange.deadline, self._watch)
+            flight.ticket = None
+        flight.connection = connection
+        if flight.cause is not None:
+            raise self._translate(UpstreamError(504, flags.REQUEST_TIMEOUT, flight.cause.value))
+        attempt.connection_uses = connection.uses
+        attempt.connection_age = now - connection.born
+        upload = self.upload
+        if upload is None:
+            await connection.send_request(exchange.head, b"", end=True)
+        else:
+            body, end = upload.prefix()
+            attempt.sent = len(body)
+            await connection.send_request(exchange.head, body, end=end)
+            if not end:
+                await upload.attach(connection)
+        if self.route.attempt_timeout:
+            flight.attempt_deadline = now + self.route.attempt_timeout
+        while True:
+            response = await connection.read_head()
+            if response.status >= 200 or response.status == 101:
+                break
+            await flight.down.interim(response)
+        flight.attempt_deadline = NEVER
+        attempt.status = response.status
+        return response
+
+    def _watch(self, ticket: object) -> None:
+        self.flight.ticket = ticket  # type: ignore[assignment]  # the pool's own Ticket has `expire`
+
+    async def _again(self, attempt: Attempt, outcome: UpstreamError | ResponseHead) -> bool:
+        """Ask the retry policy; when it says yes, wait out the back-off."""
+        exchange, cluster = self.exchange, self.cluster
+        replayable = self.upload is None or self.upload.replayable
+        now = wait.now()
+        decision = should_retry(exchange, attempt, outcome, self.policy, cluster.budget, now, replayable=replayable)
+        attempt.verdict = decision.reason
+        if not decision.retry:
+            if decision.flag:
+                exchange.flag(decision.flag)
+            return False
+        pause = backoff(len(exchange.attempts), self.policy, random)
+        if now + pause >= exchange.deadline:
+            attempt.verdict = "no time left before the deadline"
+            return False
+        if attempt.connection_uses == 0:  # a dead pooled connection says nothing about the endpoint: go again at once
+            await wait.sleep_until(now + pause)
+        return self.flight.cause is None
+
+    async def _relay(self, response: ResponseHead) -> None:
+        """Pass the response on: what is here already in one write with the head, the rest as it comes."""
+        flight, exchange = self.flight, self.exchange
+        connection = flight.connection
+        assert connection is not None
+        attempt = exchange.attempts[-1]
+        for chain in (self.target.chain, self.route.chain):
+            for step in chain.on_response:
+                step(exchange, response)
+        exchange.response = response
+        exchange.status = response.status
+        exchange.details = "via_upstream"
+        down = flight.down
+        try:
+            if response.status == 101 or (exchange.head.method == b"CONNECT" and response.status < 300):
+                await tunnel.switch(flight, response)
+                return
+            body, end = _ready(connection)
+            whole = end is not None and not end.trailers
+            exchange.responded = wait.now()
+            await down.respond(response, body, end=whole)
+            exchange.bytes_sent = len(body)
+            if not whole:
+                await self._relay_rest(connection, end)
+        except UpstreamError as error:
+            failure = self._translate(error)
+            self._close(attempt, failure)
+            raise failure from None
+        except ProxyError as error:
+            self._close(attempt, error)
+            raise
+        self._end(attempt)
+
+    async def _relay_rest(self, connection: Http1Connection, end: End | None) -> None:
+        flight, down = self.flight, self.flight.down
+        while True:
+            piece = end or await connection.read_body()
+            flight.touch(wait.now())
+            if isinstance(piece, End):
+                await down.finish(piece.trailers)
+                return
+            self.exchange.bytes_sent += len(piece)
+            await down.send(piece)
+
+    def _translate(self, error: UpstreamError) -> ProxyError:
+        """What the wire shows as a broken stream, told by the reason we broke it."""
+        cause = self.flight.cause
+        if cause is None:
+            return error
+        if cause is Cut.GONE:
+            return DownstreamError(0, flags.DOWNSTREAM_GONE, cause.value)
+        if cause is Cut.BAD_BODY:
+            failure = self.upload.failure if self.upload is not None else None
+            return failure or DownstreamError(400, flags.DOWNSTREAM_PROTOCOL, cause.value)
+        if cause is Cut.ATTEMPT_TIMEOUT:
+            self.flight.cause = None  # only this attempt is over
+            self.flight.attempt_deadline = NEVER
+            return UpstreamError(504, flags.REQUEST_TIMEOUT, cause.value, retry=Resend.IF_SAFE)
+        if cause is Cut.IDLE:
+            return UpstreamError(504, flags.STREAM_IDLE, cause.value)
+        return UpstreamError(504, flags.REQUEST_TIMEOUT, cause.value)
+
+    def _close(self, attempt: Attempt, error: ProxyError) -> None:
+        """An attempt failed: its connection is of no more use."""
+        attempt.flag = error.flag
+        attempt.details = error.details
+        self._drop()
+        self._end(attempt, error)
+
+    def _drop(self) -> None:
+        """Give the connection up; the rest of the upload waits for the next one."""
+        flight = self.flight
+        if self.upload is not None:
+            self.upload.detach()
+        if flight.connection is not None:
+            pool = self.cluster.pool(self.exchange.attempts[-1].endpoint)
+            pool.release(flight.connection, wait.now(), reusable=False)
+            flight.connection = None
+
+    def _end(self, attempt: Attempt, error: ProxyError | None = None) -> None:
+        """Account for one attempt at its endpoint, once."""
+        if attempt.ended:
+            return
+        attempt.ended = wait.now()
+        attempt.endpoint.active -= 1
+        self.cluster.observe(attempt, error)
+        flight = self.flight
+        if flight.connection is not None:
+            connection, flight.connection = flight.connection, None
+            whole = self.upload is None or self.upload.end is not None
+            self.cluster.pool(attempt.endpoint).release(connection, attempt.ended, reusable=whole and connection.reusable)
+
+    def _leave(self) -> None:
+        """Whatever happened, no connection stays leased and no task waits for one."""
+        self.exchange.ended = self.exchange.ended or wait.now()
+        for attempt in self.exchange.attempts[-1:]:
+            if not attempt.ended:
+                self._close(attempt, ProxyError(500, flags.INTERNAL, "internal_error"))
+        if self.upload is not None:
+            self.upload.release()
+
+
+def _ready(connection: Http1Connection) -> tuple[bytes, End | None]:
+    """The body as far as it came together with the head, and its end if that came too."""
+    first = connection.body_nowait()
+    if first is None:
+        return b"", None
+    if isinstance(first, End):
+        return b"", first
+    pieces = [first]
+    while True:
+        event = connection.body_nowait()
+        if event is None:
+            break
+        if isinstance(event, End):
+            return (b"".join(pieces) if len(pieces) > 1 else first), event
+        pieces.append(event)
+    return (b"".join(pieces) if len(pieces) > 1 else first), None

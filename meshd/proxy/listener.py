@@ -1,0 +1,89 @@
+"""What all connections of one listener share: its plan, which a reload replaces, and the edges of every exchange.
+
+`begin` and `finish` bracket an exchange: the first gives it an identity (request id, trace, forwarding fields), the last
+accounts for it, once and in one place.
+"""
+
+from dataclasses import dataclass
+from random import Random
+
+from meshd.core import flags
+from meshd.core.exchange import Exchange
+from meshd.core.head import RequestHead, ResponseHead
+from meshd.core.peer import Peer
+from meshd.core.reply import Reply
+from meshd.http.forwarding import prepare
+from meshd.http.render import render_reply
+from meshd.net import wait
+from meshd.proxy.flight import Flight
+from meshd.proxy.forward import carry
+from meshd.proxy.rescue import LOOPED
+from meshd.snapshot import Plan
+from meshd.telemetry.records import Recorder
+from meshd.telemetry.tracing import Sampler, format_traceparent, start_trace
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """How long a client may take. Seconds."""
+
+    idle: float = 3600.0  # between requests
+    head_timeout: float = 10.0  # from the first octet of a head to its last
+    handshake: float = 10.0
+    connections: int = 10_000  # open at once, per worker
+
+
+class Listener:
+    """One listener of this worker."""
+
+    __slots__ = ("_random", "_recorder", "_sampler", "draining", "limits", "plan")
+
+    def __init__(self, plan: Plan, recorder: Recorder, sampler: Sampler, limits: ConnectionLimits) -> None:
+        self.plan = plan
+        self.limits = limits
+        self.draining = False
+        self._recorder = recorder
+        self._sampler = sampler
+        self._random = Random()  # noqa: S311  # identifiers of traces and requests, no secret
+
+    def begin(self, head: RequestHead, peer: Peer, now: float) -> Exchange:
+        """An exchange for a request that was just read, its head made ready to go on."""
+        plan = self.plan
+        exchange = Exchange(head, peer, now, inbound=plan.inbound)
+        exchange.listener = plan.name
+        trace = exchange.trace = start_trace(head, self._sampler, self._random)
+        parent = format_traceparent(trace.trace_id, trace.span_id, sampled=trace.sampled)
+        exchange.request_id = prepare(head, peer, plan.forwarding, parent)
+        return exchange
+
+    def begin_unparsed(self, peer: Peer, now: float) -> Exchange:
+        """An exchange for bytes that are not a request, so that they are accounted for like one."""
+        exchange = Exchange(RequestHead(b"-", b"-", b""), peer, now, inbound=self.plan.inbound)
+        exchange.listener = self.plan.name
+        return exchange
+
+    async def carry(self, flight: Flight) -> Reply | None:
+        """Forward it under the plan of this moment; a reload in between does not concern it."""
+        if flight.exchange.request_id is None:
+            return LOOPED
+        return await carry(flight, self.plan)
+
+    def render(self, exchange: Exchange, reply: Reply) -> tuple[ResponseHead, bytes]:
+        """A reply of our own as a response, with Proxy-Status: in full to mesh peers, the bare minimum to strangers."""
+        exchange.reply = reply
+        if reply.flag:
+            exchange.flag(reply.flag)
+        exchange.details = exchange.details or reply.details or "direct_response"
+        stranger = self.plan.inbound and not exchange.peer.principal
+        return render_reply(reply, exchange.head, self.plan.proxy_name, stranger=stranger)
+
+    def finish(self, exchange: Exchange) -> None:
+        """The one place where an exchange is accounted for."""
+        now = wait.now()
+        exchange.ended = exchange.ended or now
+        if not exchange.status and not exchange.flags:
+            exchange.flag(flags.DOWNSTREAM_GONE)
+        self._recorder.finish(exchange, now)
+
+    def __repr__(self) -> str:
+        return f"<Listener {self.plan.name}{' draining' if self.draining else ''}>"

@@ -1,0 +1,159 @@
+"""One worker's data path: its listeners, its clusters and everything under way."""
+
+import logging
+import socket
+from collections.abc import Callable, Mapping
+
+import trio
+
+from meshd.core.peer import Peer
+from meshd.net import wait
+from meshd.net.accept import accept_each
+from meshd.net.sockets import tune
+from meshd.net.stream import PlainStream, Stream
+from meshd.net.sweep import SocketDeadline, Sweeper
+from meshd.net.tls import HandshakeFailed, Mode, peer_of
+from meshd.proxy.downstream import Http1Downstream
+from meshd.proxy.listener import ConnectionLimits, Listener
+from meshd.snapshot import Snapshot
+from meshd.telemetry.records import Recorder
+from meshd.telemetry.tracing import Sampler
+
+log = logging.getLogger(__name__)
+
+WARM_LIMIT = 5.0  # seconds that readiness waits for the warm floor
+TICK = 0.1  # seconds between looks at idle upstream connections and warm floors
+TLS_FIRST_OCTET = b"\x16"  # a handshake record (RFC 8446 section 5.1)
+Sockets = Mapping[str, list[socket.socket]]
+
+
+class Server:
+    """Serves the sockets it is given under the current snapshot, until it is drained."""
+
+    __slots__ = ("_drained", "_listeners", "_recorder", "_sockets", "connections", "limits", "snapshot", "sweeper")
+
+    def __init__(self, snapshot: Snapshot, sockets: Sockets, recorder: Recorder, sampler: Sampler) -> None:
+        self.snapshot = snapshot
+        self.sweeper: Sweeper = snapshot.sweeper
+        self.limits = ConnectionLimits()
+        self.connections: set[Http1Downstream] = set()
+        self._recorder = recorder
+        self._sockets = sockets
+        self._listeners = {name: Listener(snapshot.plans[name], recorder, sampler, self.limits) for name in sockets}
+        self._drained = wait.Event()
+
+    async def run(self, *, ready: Callable[[], None]) -> None:
+        """Serve. `ready` is called once every listener accepts and the warm floor is filled, or took too long."""
+
+        async def body() -> None:
+            wait.spawn(self.sweeper.run)
+            wait.spawn(self._tick)
+            await self._warm()
+            for name, sockets in self._sockets.items():
+                for sock in sockets:
+                    tune(sock)  # what a connection inherits costs no system call when it is accepted
+                    wait.spawn(accept_each, sock, self._is_full, self._entry(self._listeners[name]))
+            ready()
+            await self._drained.wait()
+
+        await wait.background.run(body)
+
+    def swap(self, snapshot: Snapshot) -> None:
+        """Serve under `snapshot` from the next exchange on; what is under way ends under the one it began with."""
+        self.snapshot = snapshot
+        for name, listener in self._listeners.items():
+            listener.plan = snapshot.plans[name]
+
+    async def drain(self, deadline: float) -> None:
+        """Stop accepting, let exchanges end until `deadline` (monotonic), then end what is left; `run` returns."""
+        for sockets in self._sockets.values():
+            for sock in sockets:
+                wait.closing(sock)
+                sock.close()
+        for listener in self._listeners.values():
+            listener.draining = True
+        while self.connections and wait.now() < deadline:
+            await wait.sleep_until(wait.now() + 0.02)
+        for connection in tuple(self.connections):
+            connection.cut_off()
+        await wait.sleep_until(wait.now() + 0.02)  # one turn for those tasks to account for what they lost
+        for cluster in self.snapshot.clusters.values():
+            cluster.close()
+        self._drained.set()
+
+    def statistics(self) -> dict[str, object]:
+        """What the admin page shows of this worker."""
+        return {
+            "connections": len(self.connections),
+            "generation": self.snapshot.generation,
+            "background_crashes": wait.background.crashes,
+            "clusters": {name: cluster.statistics() for name, cluster in self.snapshot.clusters.items()},
+        }
+
+    async def _warm(self) -> None:
+        with trio.move_on_after(WARM_LIMIT):
+            async with trio.open_nursery() as nursery:
+                for cluster in self.snapshot.clusters.values():
+                    nursery.start_soon(cluster.fill, wait.now())
+
+    async def _tick(self) -> None:
+        while True:
+            await wait.sleep_until(wait.now() + TICK)
+            now = wait.now()
+            for cluster in self.snapshot.clusters.values():
+                cluster.sweep(now)
+
+    def _is_full(self) -> bool:
+        return len(self.connections) >= self.limits.connections
+
+    def _entry(self, listener: Listener) -> Callable[[socket.socket], "Coroutine"]:
+        async def serve(sock: socket.socket) -> None:
+            try:
+                opened = await self._open(listener, sock)
+            except HandshakeFailed as error:
+                self._recorder.refused(listener.plan.name, error.code)
+                log.warning("%s refused a connection: %s", listener.plan.name, error)
+                return
+            except OSError:
+                sock.close()  # gone before it said anything
+                return
+            stream, peer = opened
+            connection = Http1Downstream(listener, stream, peer)
+            self.connections.add(connection)
+            self.sweeper.add(connection)
+            try:
+                await connection.serve()
+            finally:
+                self.sweeper.discard(connection)
+                self.connections.discard(connection)
+
+        return serve
+
+    async def _open(self, listener: Listener, sock: socket.socket) -> tuple[Stream, Peer]:
+        """The connection's stream and who is at its other end. Raises `HandshakeFailed`."""
+        plan, identity = listener.plan, self.snapshot.identity
+        if not plan.inbound or plan.mode is Mode.DISABLE:
+            return PlainStream(sock), peer_of(sock, None)
+        limit = SocketDeadline(wait.now() + self.limits.handshake, sock)
+        self.sweeper.add(limit)
+        try:
+            if plan.mode is Mode.PERMISSIVE and not await _speaks_tls(sock):
+                return PlainStream(sock), peer_of(sock, None)
+            if identity is None:
+                raise HandshakeFailed("no-credentials", "this sidecar has no certificates", certificate=False)
+            handshake = await identity.accept(sock)
+        except trio.ClosedResourceError as error:
+            raise HandshakeFailed("timeout", "the client said nothing", certificate=False) from error
+        finally:
+            self.sweeper.discard(limit)
+        return handshake.stream, peer_of(sock, handshake)
+
+
+async def _speaks_tls(sock: socket.socket) -> bool:
+    """Whether the first octet begins a TLS handshake."""
+    while True:
+        await wait.readable(sock)
+        try:
+            return sock.recv(1, socket.MSG_PEEK) == TLS_FIRST_OCTET
+        except BlockingIOError:
+            continue

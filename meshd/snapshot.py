@@ -1,0 +1,44 @@
+"""The compiled world of one generation: immutable, swapped by one reference, shared by every exchange that began in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from meshd.core.chain import EMPTY_CHAIN, Chain
+from meshd.net.tls import Mode, TlsIdentity
+from meshd.routing.table import RouteTable
+from meshd.upstream.cluster import Cluster
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one listener does with what comes in."""
+
+    name: str
+    inbound: bool
+    protocol: str  # auto, http, http2, grpc, tcp or tls
+    mode: Mode
+    proxy_name: bytes  # how this sidecar calls itself in Via and Proxy-Status, such as b"orders.default"
+    clusters: Mapping[str, Cluster]
+    services: Mapping[bytes, RouteTable]  # outbound: by authority, every name and port a service is known by
+    fixed: RouteTable | None = None  # inbound, or a port that is one service's own: whatever the authority says
+    tcp_cluster: str = ""  # where raw connections of this listener go
+    chain: Chain = EMPTY_CHAIN  # run before routing; inbound: who may do what
+    uri: str = ""  # our own SPIFFE ID, for x-forwarded-client-cert
+    trust_domain: bytes = b""
+
+    def table(self, authority: bytes) -> RouteTable | None:
+        """The routes of the service that `authority` names; None when nobody knows it."""
+        return self.fixed if self.fixed is not None else self.services.get(authority)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Every plan of one worker, by listener name, and what they share."""
+
+    generation: int
+    plans: Mapping[str, Plan]
+    clusters: Mapping[str, Cluster]
+    identity: TlsIdentity | None
+
+    def __repr__(self) -> str:
+        return f"<Snapshot {self.generation}: {len(self.plans)} listeners, {len(self.clusters)} clusters>"

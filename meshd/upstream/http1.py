@@ -1,0 +1,127 @@
+"""One HTTP/1.1 connection to an endpoint: a stream, its codec, and the words for how it failed."""
+
+from meshd.core import flags
+from meshd.core.errors import ProtocolError, Resend, StreamBroken, UpstreamError
+from meshd.core.head import Headers, RequestHead, ResponseHead
+from meshd.http.events import End
+from meshd.http.h1 import ClientCodec
+from meshd.net.stream import Stream
+
+
+class Http1Connection:
+    """Carries one exchange at a time; pooled between them."""
+
+    __slots__ = ("born", "codec", "idle_since", "responding", "stream", "uses")
+
+    def __init__(self, stream: Stream, born: float) -> None:
+        self.stream = stream
+        self.codec = ClientCodec()
+        self.born = born
+        self.idle_since = born
+        self.uses = 0
+        self.responding = False  # an octet of the response has come
+
+    async def send_request(self, head: RequestHead, body: bytes, *, end: bool) -> None:
+        """Write the head and the first octets of the body in one go."""
+        self.responding = False
+        try:
+            await self.stream.send(self.codec.send_request(head, body, end=end))
+        except StreamBroken as error:
+            raise self._lost(error) from error
+
+    async def send(self, data: bytes) -> None:
+        """Write more of the body."""
+        try:
+            await self.stream.send(self.codec.send_data(data))
+        except StreamBroken as error:
+            raise self._lost(error) from error
+
+    async def finish(self, trailers: Headers) -> None:
+        """End the body."""
+        data = self.codec.send_end(trailers)
+        if data:
+            try:
+                await self.stream.send(data)
+            except StreamBroken as error:
+                raise self._lost(error) from error
+
+    async def read_head(self) -> ResponseHead:
+        """The next response head, interim ones included."""
+        while True:
+            event = self._next_event()
+            if event is None:
+                await self._receive()
+            elif isinstance(event, ResponseHead):
+                return event
+            else:
+                raise AssertionError(f"{event!r} before a response head")
+
+    def body_nowait(self) -> bytes | End | None:
+        """The next piece of body that is here already; None when the rest is still to come."""
+        event = self._next_event()
+        if isinstance(event, ResponseHead):
+            raise AssertionError("a response head within a body")
+        return event
+
+    async def read_body(self) -> bytes | End:
+        """The next piece of body, or its end."""
+        while True:
+            event = self.body_nowait()
+            if event is not None:
+                return event
+            await self._receive()
+
+    def leftover(self) -> bytes:
+        """What came behind the head of a switched protocol."""
+        return self.codec.leftover()
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another exchange may follow: both messages are whole and nothing surplus came."""
+        return self.codec.reusable
+
+    def is_stale(self) -> bool:
+        """Whether the peer closed it, or said something unasked, while it was idle."""
+        return self.stream.is_stale()
+
+    def close(self) -> None:
+        """Close, telling the peer so."""
+        self.stream.close()
+
+    def abort(self, reason: str) -> None:
+        """Close and wake whoever waits on it."""
+        self.stream.abort(reason)
+
+    def _next_event(self) -> ResponseHead | bytes | End | None:
+        try:
+            return self.codec.next_event()
+        except ProtocolError as error:
+            raise UpstreamError(502, flags.UPSTREAM_PROTOCOL, error.details, retry=Resend.IF_SAFE) from error
+
+    async def _receive(self) -> None:
+        try:
+            data = await self.stream.receive()
+        except StreamBroken as error:
+            raise self._lost(error) from error
+        if data:
+            self.responding = True
+        elif not self.responding:
+            raise self._lost(StreamBroken("the peer closed the connection"))
+        self.codec.receive(data)
+
+    def _lost(self, error: StreamBroken) -> UpstreamError:
+        """How sure we are that the request was not executed decides who may send it again."""
+        if error.unsent and not self.responding:
+            retry = Resend.UNSENT
+        elif self.responding:
+            retry = Resend.IF_SAFE
+        else:
+            retry = Resend.REUSED if self.uses else Resend.IF_SAFE
+        when = "after" if self.responding else "before"
+        details = f"upstream_reset_{when}_response_started{{{error}}}"
+        return UpstreamError(502, flags.CONNECTION_TERMINATION, details, retry=retry)
+
+    def __repr__(self) -> str:
+        return f"<Http1Connection {self.stream!r} used {self.uses} times>"
+
+
