@@ -1,0 +1,207 @@
+"""BackendPolicy: what no standard says about the way to a Service: warm connections, retry conditions and budget,
+TLS resumption, health checks, socket options.
+
+Defaults are those of a sidecar between two services that both run this proxy; each class says what its fields mean.
+"""
+
+# mypy: disable-error-code=explicit-any
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from meshd.config.model import Fault, Many, Model, Nullable, Resource, repeats
+from meshd.config.references import ServiceTarget
+from meshd.config.scalars import (
+    Count,
+    Duration,
+    HeaderName,
+    LongDuration,
+    Percent,
+    Port,
+    Positive,
+    PreciseHostname,
+    Size,
+    StatusCode,
+    UrlPath,
+)
+
+# Envoy's words, HTTP then gRPC, so that what people know from `retry_on` means the same here.
+RetryCondition = Literal[
+    "5xx",
+    "gateway-error",
+    "reset",
+    "reset-before-request",
+    "connect-failure",
+    "retriable-4xx",
+    "refused-stream",
+    "retriable-status-codes",
+    "cancelled",
+    "deadline-exceeded",
+    "internal",
+    "resource-exhausted",
+    "unavailable",
+]
+
+
+class Warm(Model):
+    """Connections held open before they are needed: `min` an endpoint and worker. Eager: before it gets traffic at all;
+    lazy: after its first request."""
+
+    mode: Literal["eager", "lazy"] = "eager"
+    min: Annotated[int, Field(ge=0, le=1000)] = 1
+
+
+class Connections(Model):
+    """Bounds of the pool of one endpoint and worker. A lifetime ends with a clean close between two exchanges."""
+
+    max: Positive = 1024
+    max_pending: Count = 1024
+    idle_timeout: LongDuration = 60.0
+    max_lifetime: LongDuration = 3600.0
+
+
+class Budget(Model):
+    """Retries are at most `percent` of the requests in the window, plus `minPerSecond`."""
+
+    percent: Percent = 20.0
+    min_per_second: Count = 10
+    window: LongDuration = 10.0
+
+
+class Backoff(Model):
+    """Full jitter: before retry N a wait of 0 to (2^N - 1) times `base`, never more than `max`."""
+
+    base: LongDuration = 0.025
+    max: LongDuration = 0.25
+
+    def faults(self) -> Iterator[Fault]:
+        """The most is not less than the first."""
+        if self.max < self.base:
+            yield Fault(("max",), "expected a time no shorter than 'base'")
+
+
+class Retry(Model):
+    """When a request is tried again, at most `attempts` times after the first. Without `on`, what is safe is tried:
+    connect-failure, refused-stream and reset-before-request for every method; reset, gateway-error and unavailable
+    for `methods` only."""
+
+    attempts: Annotated[int, Field(ge=0, le=10)] = 1
+    on: Many[RetryCondition] | None = None
+    codes: Many[StatusCode] = ()
+    methods: Many[HeaderName] = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
+    budget: Annotated[Budget | None, Nullable()] = Field(default_factory=Budget)
+    backoff: Backoff = Field(default_factory=Backoff)
+    per_try_timeout: LongDuration | None = None
+    per_try_idle_timeout: LongDuration | None = None
+    buffer_limit: Size = 64 * 1024
+
+    def faults(self) -> Iterator[Fault]:
+        """Codes go with their condition."""
+        yield from repeats(("on",), self.on or ())
+        if self.codes and self.on is not None and "retriable-status-codes" not in self.on:
+            yield Fault(("codes",), "only looked at with 'retriable-status-codes' in 'on'", "add it to 'on'")
+        if self.on and "retriable-status-codes" in self.on and not self.codes:
+            yield Fault(("codes",), "required with 'retriable-status-codes' in 'on'", rule="missing")
+
+
+class BackendTls(Model):
+    """Shortcuts of the handshake. `earlyData` sends a first safe request with it (RFC 8470), between sidecars only."""
+
+    resumption: bool = True
+    early_data: bool = False
+
+    def faults(self) -> Iterator[Fault]:
+        """Early data needs a session to resume."""
+        if self.early_data and not self.resumption:
+            yield Fault(("earlyData",), "early data needs a resumed session", "set 'resumption' to true")
+
+
+class HttpCheck(Model):
+    """A request that a healthy endpoint answers with an expected status."""
+
+    path: UrlPath = "/"
+    host: PreciseHostname | None = None
+    method: Literal["GET", "HEAD", "OPTIONS"] = "GET"
+    expected_statuses: Many[StatusCode] = (200,)
+
+
+class GrpcCheck(Model):
+    """The standard health service; an empty name asks for the server as a whole."""
+
+    service: str = ""
+
+
+class TcpCheck(Model):
+    """A connection that opens."""
+
+
+class HealthCheck(Model):
+    """Asking an endpoint how it is, besides watching how it answers."""
+
+    http: HttpCheck | None = None
+    grpc: GrpcCheck | None = None
+    tcp: TcpCheck | None = None
+    port: Port | None = None
+    interval: LongDuration = 10.0
+    timeout: LongDuration = 1.0
+    healthy_threshold: Positive = 1
+    unhealthy_threshold: Positive = 3
+
+    def faults(self) -> Iterator[Fault]:
+        """One way to ask, and time to answer."""
+        present = [name for name in ("http", "grpc", "tcp") if self.has(name)]
+        if len(present) != 1:
+            yield Fault((present[1],) if present else (), "expected one of http, grpc, tcp", rule="missing")
+        if self.timeout > self.interval:
+            yield Fault(("timeout",), "expected a time no longer than 'interval'")
+
+
+class Keepalive(Model):
+    """When the kernel probes a silent peer, how often, and how many times before it gives up."""
+
+    time: LongDuration = 180.0
+    interval: LongDuration = 180.0
+    probes: Annotated[int, Field(ge=1, le=127)] = 9
+
+
+class SocketOptions(Model):
+    """Options of the sockets to the endpoints. `userTimeout` ends a connection whose octets nobody acknowledges."""
+
+    keepalive: Annotated[Keepalive | None, Nullable()] = Field(default_factory=Keepalive)
+    user_timeout: Duration = 0.0
+    no_delay: bool = True
+    fast_open: bool = False
+    quick_ack: bool = False
+
+
+class BackendPolicySpec(Model):
+    """Targets, and what holds for the way to them."""
+
+    target_refs: Annotated[Many[ServiceTarget], Field(min_length=1, max_length=16)]
+    warm: Warm = Field(default_factory=Warm)
+    connections: Connections = Field(default_factory=Connections)
+    retry: Retry = Field(default_factory=Retry)
+    timeout: Annotated[Duration | None, Nullable()] = None
+    connect_timeout: LongDuration = 1.0
+    tls: BackendTls = Field(default_factory=BackendTls)
+    health_check: HealthCheck | None = None
+    socket: SocketOptions = Field(default_factory=SocketOptions)
+
+    def faults(self) -> Iterator[Fault]:
+        """Each target once; an attempt ends before the whole does."""
+        names = ((ref.kind, ref.namespace, ref.name, ref.port) for ref in self.target_refs)
+        yield from repeats(("targetRefs",), names)
+        if self.timeout and self.retry.per_try_timeout and self.retry.per_try_timeout > self.timeout:
+            yield Fault(
+                ("retry", "perTryTimeout"), "expected a time no longer than 'timeout', which covers all attempts"
+            )
+        if self.warm.min > self.connections.max:
+            yield Fault(("warm", "min"), f"expected at most connections.max, {self.connections.max}")
+
+
+class BackendPolicy(Resource):
+    """The way to a Service."""
+
+    spec: BackendPolicySpec

@@ -1,0 +1,75 @@
+"""Which files hold documents, and whether they changed. Reads names and stats; opens nothing."""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from meshd.config.errors import Problem
+
+SUFFIXES: Final = (".yaml", ".yml", ".json")
+TESTS: Final = tuple(f"_test{suffix}" for suffix in SUFFIXES)  # documents of `meshd test`, not policies
+MAX_FILES: Final = 10_000
+
+
+def find_files(paths: Sequence[Path]) -> tuple[list[Path], list[Problem]]:
+    """Every document file of these files and folders, each once, in order of name. A file that is named outright counts
+    whatever its name is."""
+    found: dict[str, Path] = {}
+    problems: list[Problem] = []
+    for path in paths:
+        try:
+            mode = path.stat().st_mode
+            files = list(_walk(path)) if stat.S_ISDIR(mode) else [path]
+        except OSError as error:
+            expected = f"cannot be read: {error.strerror or error}"
+            problems.append(Problem("error", "file", str(path), expected=expected))
+            continue
+        for file in files:
+            found.setdefault(os.path.realpath(file), file)
+    if len(found) > MAX_FILES:
+        given = f"{len(found)} files"
+        problems.append(Problem("error", "file", str(paths[0]), given=given, expected=f"at most {MAX_FILES} are read"))
+        return [], problems
+    return list(found.values()), problems
+
+
+def watch_stamp(paths: Sequence[Path]) -> tuple[tuple[str, int, int, int], ...]:
+    """A value that changes when a file comes, goes, or is written anew. Cheap: names and stats only.
+
+    Stats follow links, so that the swap of a link (as Kubernetes swaps a mounted ConfigMap) shows as a new inode.
+    """
+    files, problems = find_files(paths)
+    stamp = [(problem.file, -1, -1, -1) for problem in problems]
+    for file in files:
+        try:
+            status = file.stat()
+        except OSError:
+            stamp.append((str(file), -1, -1, -1))
+        else:
+            stamp.append((str(file), status.st_mtime_ns, status.st_size, status.st_ino))
+    return tuple(stamp)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Document files below a folder. Names with a dot in front are hidden: among them `..data`, the folder that the
+    links of a mounted ConfigMap lead into. Folders reached by a link are entered once."""
+    entered: set[str] = set()
+    for here, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
+        real = os.path.realpath(here)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.startswith(".") or not name.endswith(SUFFIXES) or name.endswith(TESTS):
+                continue
+            file = Path(here, name)
+            if file.is_file() or file.is_symlink():  # a link that leads nowhere is an error when it is read
+                yield file
+
+
+def _raise(error: OSError) -> None:
+    raise error

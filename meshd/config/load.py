@@ -1,0 +1,104 @@
+"""From files to documents: every file is read, every mistake of every file is reported together."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from meshd.config.authorization import AuthorizationPolicy
+from meshd.config.backend_policy import BackendPolicy
+from meshd.config.bootstrap import LoadedProxy, load_proxy
+from meshd.config.destination_rule import DestinationRule
+from meshd.config.documents import Document, Documents, of_kind
+from meshd.config.errors import ConfigError, Problem
+from meshd.config.fault_policy import FaultPolicy
+from meshd.config.folder import find_files, watch_stamp
+from meshd.config.grpc_route import GRPCRoute
+from meshd.config.http_route import HTTPRoute
+from meshd.config.l4_route import TCPRoute, TLSRoute
+from meshd.config.model import Resource
+from meshd.config.peer_authentication import PeerAuthentication
+from meshd.config.rate_limit_policy import RateLimitPolicy
+from meshd.config.reader import Entry, read_document, read_file
+from meshd.config.request_authentication import RequestAuthentication
+from meshd.config.service import EndpointSlice, Service
+from meshd.config.service_entry import ServiceEntry
+from meshd.config.yaml_file import Value
+
+# What a cluster writes into metadata without changing what the document says.
+_NOISE: Final = frozenset(("resourceVersion", "managedFields", "uid", "generation", "selfLink"))
+
+
+def load_policies(paths: Sequence[Path]) -> Documents:
+    """The documents of these files and folders. Raises ConfigError with every mistake of every file."""
+    files, problems = find_files(paths)
+    entries: list[Entry] = []
+    for file in files:
+        texts, trouble = read_file(file)
+        problems += trouble
+        for text in texts:
+            found, trouble = read_document(text, str(file))
+            entries += found
+            problems += trouble
+    problems += _duplicates(document for document, _ in entries)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors:
+        raise ConfigError(problems)
+    return _collect(entries, problems)
+
+
+def _duplicates(documents: Iterable[Document[Resource]]) -> Iterator[Problem]:
+    first: dict[str, Document[Resource]] = {}
+    for document in documents:
+        other = first.setdefault(document.title, document)
+        if other is not document:
+            file, line, _ = other.where()
+            expected = f"expected each kind, namespace and name once; {file}:{line} has it already"
+            yield Problem("error", "duplicate", *document.where(), document.title, "metadata.name", "", expected)
+
+
+def _collect(entries: list[Entry], problems: list[Problem]) -> Documents:
+    documents = [document for document, _ in entries if document.model.kind != "Proxy"]
+    for document, _ in entries:
+        if document.model.kind == "Proxy":
+            expected = "a Proxy is a bootstrap and no policy; it is ignored here"
+            problems.append(Problem("warning", "value", *document.where(), document.title, expected=expected))
+    return Documents(
+        services=of_kind(documents, Service),
+        endpoint_slices=of_kind(documents, EndpointSlice),
+        service_entries=of_kind(documents, ServiceEntry),
+        http_routes=of_kind(documents, HTTPRoute),
+        grpc_routes=of_kind(documents, GRPCRoute),
+        tcp_routes=of_kind(documents, TCPRoute),
+        tls_routes=of_kind(documents, TLSRoute),
+        authorization_policies=of_kind(documents, AuthorizationPolicy),
+        peer_authentications=of_kind(documents, PeerAuthentication),
+        request_authentications=of_kind(documents, RequestAuthentication),
+        destination_rules=of_kind(documents, DestinationRule),
+        backend_policies=of_kind(documents, BackendPolicy),
+        rate_limit_policies=of_kind(documents, RateLimitPolicy),
+        fault_policies=of_kind(documents, FaultPolicy),
+        problems=tuple(problems),
+        digest=_digest(data for document, data in entries if document.model.kind != "Proxy"),
+    )
+
+
+def _digest(contents: Iterable[Value]) -> str:
+    """One value for what the documents say, whatever their order and files."""
+    whole = hashlib.sha256()
+    for each in sorted(hashlib.sha256(_canonical(data)).digest() for data in contents):
+        whole.update(each)
+    return whole.hexdigest()
+
+
+def _canonical(data: Value) -> bytes:
+    assert isinstance(data, dict)
+    kept = {key: value for key, value in data.items() if key != "status"}
+    metadata = kept.get("metadata")
+    if isinstance(metadata, dict):
+        kept["metadata"] = {key: value for key, value in metadata.items() if key not in _NOISE}
+    return json.dumps(kept, sort_keys=True, separators=(",", ":")).encode()
+
+
+__all__ = ["LoadedProxy", "load_policies", "load_proxy", "watch_stamp"]

@@ -1,0 +1,145 @@
+"""Proxy: the bootstrap of one sidecar. Complete with defaults; `null` turns a part off.
+
+Paths are as written here; loading resolves relative ones from the document's folder.
+"""
+
+# mypy: disable-error-code=explicit-any
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field, PlainValidator, WithJsonSchema
+
+from meshd.config.address import Address
+from meshd.config.model import DNS_LABEL, Fault, Many, Model, Nullable, Resource
+from meshd.config.scalars import Duration, Fraction, ListenAddress, TargetAddress, Text, refusal
+
+Protocol = Literal["auto", "http", "http2", "grpc", "tcp", "tls"]
+
+MAX_WORKERS = 256
+
+
+def _workers(value: object) -> int | str:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_WORKERS):
+        assert isinstance(value, (int, str))
+        return value
+    raise refusal(f"expected a number from 1 to {MAX_WORKERS}, or 'auto' for one a core")
+
+
+Workers = Annotated[
+    int | Literal["auto"],
+    PlainValidator(_workers),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": MAX_WORKERS}, {"const": "auto"}]}),
+]
+
+# SPIFFE: lower case, no port, no percent.
+TrustDomain = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[a-z0-9._-]+$")]
+
+
+class Identity(Model):
+    """Who this sidecar is: spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/SERVICE_ACCOUNT.
+
+    `certificates` is a folder with tls.crt, tls.key, ca.crt and perhaps crl.pem.
+    """
+
+    trust_domain: TrustDomain = "cluster.local"
+    service_account: Annotated[str | None, Field(max_length=253, pattern=DNS_LABEL)] = None
+    certificates: Text
+
+
+class Inbound(Model):
+    """A listener for callers, and the app behind it."""
+
+    listen: ListenAddress
+    app: TargetAddress
+    protocol: Protocol = "auto"
+
+
+class Outbound(Model):
+    """A listener for the app's own calls: to the destination that a request names, or to one service always."""
+
+    listen: ListenAddress
+    service: TargetAddress | None = None
+    protocol: Protocol = "auto"
+
+    def faults(self) -> Iterator[Fault]:
+        """A service has a name."""
+        if self.service is not None and self.service.is_unix:
+            yield Fault(("service",), "expected name:port, name.namespace:port or host:port")
+
+
+class Admin(Model):
+    """The listener for operators."""
+
+    listen: ListenAddress = Field(default_factory=lambda: Address("127.0.0.1", 15000))
+
+
+class Otlp(Model):
+    """The OpenTelemetry collector."""
+
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/]+(/[^\s]*)?$")] = "http://127.0.0.1:4318"
+    protocol: Literal["http/protobuf", "grpc"] = "http/protobuf"
+
+
+class AccessLog(Model):
+    """One line an exchange; "-" is standard output."""
+
+    path: Text = "-"
+    format: Literal["json", "text"] = "json"
+
+
+class Telemetry(Model):
+    """What is told to whom."""
+
+    otlp: Annotated[Otlp | None, Nullable()] = Field(default_factory=Otlp)
+    sampling: Fraction = 1.0
+    access_log: Annotated[AccessLog | None, Nullable()] = Field(default_factory=AccessLog)
+
+
+class ProxySpec(Model):
+    """Everything about one sidecar that is not a policy."""
+
+    workers: Workers = 1
+    drain: Duration = 10.0
+    identity: Annotated[Identity | None, Nullable()] = None
+    inbound: Annotated[Many[Inbound], Field(max_length=256)] = ()
+    outbound: Annotated[Many[Outbound], Field(max_length=256)] = ()
+    admin: Annotated[Admin | None, Nullable()] = Field(default_factory=Admin)
+    policies: Many[Text] = ("policies/",)
+    telemetry: Annotated[Telemetry | None, Nullable()] = Field(default_factory=Telemetry)
+
+    def faults(self) -> Iterator[Fault]:
+        """There is something to listen on, and no address twice."""
+        if not self.inbound and not self.outbound:
+            yield Fault(("inbound",), "expected at least one inbound app or one outbound listener", rule="missing")
+        first: dict[Address, str] = {}
+        listens = [(("inbound", place, "listen"), each.listen) for place, each in enumerate(self.inbound)]
+        listens += [(("outbound", place, "listen"), each.listen) for place, each in enumerate(self.outbound)]
+        if self.admin is not None:
+            listens.append((("admin", 0, "listen"), self.admin.listen))
+        for (name, place, leaf), address in listens:
+            label = name if name == "admin" else f"{name}[{place}]"
+            taken = first.setdefault(address, label)
+            if taken != label and (address.port or address.is_unix):
+                at = (name, leaf) if name == "admin" else (name, place, leaf)
+                yield Fault(at, f"expected an address of its own: {taken} listens on {address}", rule="duplicate")
+
+
+class Proxy(Resource):
+    """The bootstrap of one sidecar."""
+
+    spec: ProxySpec
+
+    @property
+    def service_account(self) -> str:
+        """The account of the identity: the proxy's name unless the document says another."""
+        identity = self.spec.identity
+        return (identity.service_account if identity else None) or self.metadata.name
+
+    @property
+    def spiffe_id(self) -> str:
+        """The identity this sidecar must prove; empty without one."""
+        identity = self.spec.identity
+        if identity is None:
+            return ""
+        return f"spiffe://{identity.trust_domain}/ns/{self.metadata.namespace}/sa/{self.service_account}"
