@@ -63,6 +63,8 @@ class PlainStream:
         self._reason = "closed"
 
     async def receive(self) -> bytes:
+        if self.fd < 0:
+            raise StreamBroken(self._reason)
         try:
             while True:
                 await wait.readable(self.fd)
@@ -146,17 +148,22 @@ class TlsStream:
     partly read record is ever held outside the kernel, and waiting for readability is right after a full read.
     """
 
-    __slots__ = ("_reason", "connection", "fd", "sock")
+    __slots__ = ("_reason", "_seen", "connection", "fd", "sock")
 
     def __init__(self, sock: socket.socket, connection: SSL.Connection) -> None:
         self.sock = sock
         self.connection = connection
         self.fd = sock.fileno()
         self._reason = "closed"
+        self._seen: Exception | None = None  # an end met while collecting; OpenSSL tells it only once
 
     async def receive(self) -> bytes:
+        if self.fd < 0:
+            raise StreamBroken(self._reason)
         connection = self.connection
         try:
+            if self._seen is not None:
+                raise self._seen
             if not connection.pending():
                 await wait.readable(self.fd)
             while True:
@@ -182,11 +189,15 @@ class TlsStream:
                 piece = self.connection.recv(RECORD)
                 pieces.append(piece)
                 size += len(piece)
-        except (SSL.Error, OSError):
-            pass  # nothing more now, or an end that the next receive will report
+        except (SSL.WantReadError, SSL.WantWriteError):
+            pass  # nothing more now
+        except (SSL.Error, OSError) as error:
+            self._seen = error
         return b"".join(pieces)
 
     async def send(self, data: Bytes) -> None:
+        if self.fd < 0:  # OpenSSL holds the bare number, which may be another connection's by now
+            raise StreamBroken(self._reason, unsent=True)
         try:
             sent = self.connection.send(data)
             if sent == len(data):
@@ -211,6 +222,8 @@ class TlsStream:
             raise self._broken(error) from error
 
     async def send_eof(self) -> None:
+        if self.fd < 0:
+            raise StreamBroken(self._reason)
         try:
             self.connection.shutdown()
         except SSL.Error as error:

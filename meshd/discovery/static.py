@@ -1,0 +1,126 @@
+"""Services as documents describe them: Service with EndpointSlices, and ServiceEntry.
+
+What is in the mesh is dialled with mutual TLS: the endpoints of a Service, unless its slice is labelled
+`security.istio.io/tlsMode: disabled`, and of a ServiceEntry whose location is MESH_INTERNAL. Whom they must prove to be
+comes from `subjectAltNames` and `serviceAccount`, or for a Service from the annotation `meshd.dev/service-accounts`;
+without either any identity of our own trust domain will do.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from meshd.config.service import EndpointSlice, Service, ServicePort
+from meshd.config.service_entry import EntryPort, ServiceEntry, WorkloadEntry
+from meshd.discovery.known_port import KnownPort, Place, protocol_of
+
+TLS_MODE_LABEL = "security.istio.io/tlsMode"
+ACCOUNTS_ANNOTATION = "meshd.dev/service-accounts"
+
+
+def service_ports(
+    services: Iterable[Service], slices: Iterable[EndpointSlice], trust_domain: str, own_namespace: str
+) -> Iterator[KnownPort]:
+    """Every TCP port of every Service."""
+    by_service: dict[tuple[str, str], list[EndpointSlice]] = {}
+    for piece in slices:
+        by_service.setdefault((piece.namespace, piece.service), []).append(piece)
+    for service in services:
+        ports = [port for port in service.spec.ports if port.protocol == "TCP"]
+        accounts = _accounts(service, trust_domain)
+        for port in ports:
+            yield KnownPort(
+                kind="Service",
+                namespace=service.namespace,
+                name=service.name,
+                port=port.port,
+                port_name=port.name,
+                protocol=protocol_of(port.name, port.app_protocol),
+                hosts=_service_hosts(service, own_namespace),
+                only_port=len(ports) == 1,
+                places=tuple(_slice_places(by_service.get((service.namespace, service.name), ()), port, accounts)),
+            )
+
+
+def entry_ports(entries: Iterable[ServiceEntry], trust_domain: str) -> Iterator[KnownPort]:
+    """Every port of every ServiceEntry."""
+    for entry in entries:
+        for port in entry.spec.ports:
+            yield KnownPort(
+                kind="ServiceEntry",
+                namespace=entry.namespace,
+                name=entry.spec.hosts[0],
+                port=port.number,
+                port_name=port.name,
+                protocol=protocol_of(port.name, port.protocol.lower()),
+                hosts=entry.spec.hosts,
+                only_port=len(entry.spec.ports) == 1,
+                places=tuple(_entry_places(entry, port, trust_domain)),
+            )
+
+
+def _service_hosts(service: Service, own_namespace: str) -> tuple[str, ...]:
+    full = f"{service.name}.{service.namespace}"
+    names = (full, f"{full}.svc", f"{full}.svc.cluster.local")
+    return (service.name, *names) if service.namespace == own_namespace else names
+
+
+def _accounts(service: Service, trust_domain: str) -> frozenset[str]:
+    listed = service.metadata.annotations.get(ACCOUNTS_ANNOTATION, "")
+    return frozenset(
+        f"spiffe://{trust_domain}/ns/{service.namespace}/sa/{name.strip()}" for name in listed.split(",") if name.strip()
+    )
+
+
+def _slice_places(slices: Iterable[EndpointSlice], port: ServicePort, accounts: frozenset[str]) -> Iterator[Place]:
+    for piece in slices:
+        number = _slice_port(piece, port)
+        if number is None:
+            continue
+        mutual = piece.metadata.labels.get(TLS_MODE_LABEL) != "disabled"
+        for endpoint in piece.endpoints:
+            if endpoint.conditions.ready is False:
+                continue
+            yield Place(
+                endpoint.addresses[0],
+                number,
+                mutual=mutual,
+                identities=accounts,
+                labels=tuple(sorted(piece.metadata.labels.items())),
+                zone=endpoint.zone or "",
+            )
+
+
+def _slice_port(piece: EndpointSlice, port: ServicePort) -> int | None:
+    if piece.ports is None:  # all ports
+        return port.target_port if isinstance(port.target_port, int) else port.port
+    for candidate in piece.ports:
+        if candidate.name == port.name:
+            return candidate.port
+    return None
+
+
+def _entry_places(entry: ServiceEntry, port: EntryPort, trust_domain: str) -> Iterator[Place]:
+    mutual = entry.spec.location == "MESH_INTERNAL"
+    listed = frozenset(name for name in entry.spec.subject_alt_names if name.startswith("spiffe://"))
+    number = port.target_port or port.number
+    if not entry.spec.endpoints and entry.spec.resolution in ("DNS", "DNS_ROUND_ROBIN"):
+        for host in entry.spec.hosts:
+            if not host.startswith("*"):
+                yield Place(host, number, mutual=mutual, identities=listed, server_name=host)
+    for endpoint in entry.spec.endpoints:
+        unix = endpoint.address.startswith("unix://")
+        yield Place(
+            endpoint.address.removeprefix("unix://"),
+            0 if unix else endpoint.ports.get(port.name, number),
+            weight=endpoint.weight or 1,
+            mutual=mutual,
+            identities=_identities(endpoint, entry.namespace, trust_domain) or listed,
+            server_name="" if entry.spec.hosts[0].startswith("*") else entry.spec.hosts[0],
+            labels=tuple(sorted(endpoint.labels.items())),
+            zone=endpoint.locality,
+        )
+
+
+def _identities(endpoint: WorkloadEntry, namespace: str, trust_domain: str) -> frozenset[str]:
+    if not endpoint.service_account:
+        return frozenset()
+    return frozenset({f"spiffe://{trust_domain}/ns/{namespace}/sa/{endpoint.service_account}"})
