@@ -43,7 +43,7 @@ class Stream(Protocol):
         """Whether an idle connection has ended or has received bytes nobody asked for. One cheap system call."""
 
     def close(self) -> None:
-        """Close at once, in the orderly way that costs no waiting (TLS: close_notify)."""
+        """Close at once; TLS says close_notify if the kernel has room for it. After large writes: `send_eof` first."""
 
     def interrupt(self, reason: str) -> None:
         """Wake whoever waits on this stream with `StreamBroken(reason)`, but leave it open for a last word."""
@@ -225,8 +225,13 @@ class TlsStream:
         if self.fd < 0:
             raise StreamBroken(self._reason)
         try:
-            self.connection.shutdown()
-        except SSL.Error as error:
+            while True:
+                try:
+                    self.connection.shutdown()
+                    return
+                except SSL.WantWriteError:  # the kernel is still full of what was sent before
+                    await wait.writable(self.fd)
+        except (OSError, SSL.Error, trio.ClosedResourceError) as error:
             raise self._broken(error) from error
 
     def is_gone(self) -> bool:

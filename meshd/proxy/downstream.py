@@ -53,8 +53,7 @@ class Http1Downstream:
                     return
                 codec = self.codec
                 if codec.must_close:
-                    if codec.pending_body:
-                        await self._linger()
+                    await self._part()
                     return
                 codec.next_cycle()
         except (StreamBroken, DownstreamError):
@@ -125,6 +124,13 @@ class Http1Downstream:
         await self._answer(exchange, rescue(error))
         self.listener.finish(exchange)
         await self._linger()
+
+    async def _part(self) -> None:
+        """End the connection after its last response."""
+        if self.codec.pending_body:
+            await self._linger()
+        elif self.peer.tls:
+            await self.stream.send_eof()  # a body that ends with the connection needs its close_notify
 
     async def _linger(self) -> None:
         """Read what the client still sends, for a moment: closing at once would reset the connection, and our last

@@ -43,6 +43,7 @@ async def test_large_transfers_are_whole_and_bounded_by_the_reader(kind):
 
     async def write():
         await left.send(payload)
+        await left.send_eof()
         left.close()
 
     async with trio.open_nursery() as nursery:
