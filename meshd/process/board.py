@@ -1,0 +1,144 @@
+"""What every process of a fleet shows to the others: one page of shared memory, made before the first fork.
+
+Theory of operation: each process has a row that only it and the supervisor write; everybody reads. A heartbeat is one
+store instead of a message, so it costs nothing, cannot be dropped, and shows a stopped process just by standing still.
+Every field is one aligned 8-byte float, so a reader never sees half a value. The bell (an eventfd) wakes the supervisor
+when a row changed in a way it waits for.
+"""
+
+import mmap
+import os
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+FIELDS: Final = 6
+UNRESPONSIVE: Final = 3.0  # seconds without a heartbeat after which health says so
+
+
+class Phase(IntEnum):
+    """Where a process stands."""
+
+    ABSENT = 0
+    STARTING = 1
+    READY = 2
+    DRAINING = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One row as it was at a moment."""
+
+    pid: int
+    phase: Phase
+    generation: int
+    heartbeat: float  # monotonic seconds
+    started: float  # monotonic seconds
+    restarts: int
+
+    def is_responsive(self, now: float) -> bool:
+        """Whether it showed life lately."""
+        return self.phase is not Phase.ABSENT and now - self.heartbeat < UNRESPONSIVE
+
+
+class Row:
+    """One process's line on the board."""
+
+    __slots__ = ("_bell", "_cells")
+
+    def __init__(self, cells: "memoryview[float]", bell: int) -> None:
+        self._cells = cells
+        self._bell = bell
+
+    def begin(self, now: float, restarts: int) -> None:
+        """The supervisor is about to start it."""
+        self._cells[0] = 0.0
+        self._cells[1] = float(Phase.STARTING)
+        self._cells[3] = self._cells[4] = now
+        self._cells[5] = float(restarts)
+
+    def end(self) -> None:
+        """It is gone."""
+        self._cells[1] = float(Phase.ABSENT)
+
+    def show(self, phase: Phase, pid: int) -> None:
+        """The process itself says where it stands; the supervisor is woken."""
+        self._cells[0] = float(pid)
+        self._cells[1] = float(phase)
+        self.ring()
+
+    def ring(self) -> None:
+        """Wake the supervisor."""
+        os.eventfd_write(self._bell, 1)
+
+    def beat(self, now: float, generation: int) -> None:
+        """I am alive, and this is the generation I serve."""
+        self._cells[2] = float(generation)
+        self._cells[3] = now
+
+    def status(self) -> Status:
+        """A copy."""
+        pid, phase, generation, heartbeat, started, restarts = self._cells
+        return Status(int(pid), Phase(int(phase)), int(generation), heartbeat, started, int(restarts))
+
+    def __repr__(self) -> str:
+        status = self.status()
+        return f"<Row {status.pid} {status.phase.name.lower()} generation {status.generation}>"
+
+
+class Board:
+    """The rows of one fleet: the controller's first, then one a worker slot; and whether the sidecar is ending."""
+
+    __slots__ = ("_cells", "bell", "rows")
+
+    def __init__(self, workers: int) -> None:
+        size = (workers + 2) * FIELDS * 8
+        cells = memoryview(mmap.mmap(-1, size)).cast("d")
+        self._cells = cells
+        self.bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.rows = [Row(cells[start : start + FIELDS], self.bell) for start in range(FIELDS, len(cells), FIELDS)]
+
+    @property
+    def controller(self) -> Row:
+        """The controller's row."""
+        return self.rows[0]
+
+    @property
+    def workers(self) -> list[Row]:
+        """The workers' rows, by slot."""
+        return self.rows[1:]
+
+    @property
+    def drain_deadline(self) -> float:
+        """Until when exchanges may end, monotonic; 0 while nobody asked the fleet to end."""
+        return self._cells[0]
+
+    @drain_deadline.setter
+    def drain_deadline(self, deadline: float) -> None:
+        self._cells[0] = deadline
+
+    @property
+    def is_ready(self) -> bool:
+        """Every worker serves, and nobody asked the fleet to end."""
+        return not self.drain_deadline and all(row.status().phase is Phase.READY for row in self.workers)
+
+    def is_serving(self, now: float) -> bool:
+        """At least one worker serves and shows life, and nobody asked the fleet to end: readiness after the start."""
+        statuses = [row.status() for row in self.workers]
+        return not self.drain_deadline and any(
+            status.phase is Phase.READY and status.is_responsive(now) for status in statuses
+        )
+
+    def heard(self) -> None:
+        """Silence the bell."""
+        try:
+            os.eventfd_read(self.bell)
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        """Give the bell back; the page goes with its last reader."""
+        os.close(self.bell)
+
+    def __repr__(self) -> str:
+        return f"<Board {len(self.rows) - 1} workers{' ready' if self.is_ready else ''}>"

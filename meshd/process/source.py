@@ -1,0 +1,128 @@
+"""Where a sidecar's documents and certificates are read from, and the checks that a set must pass to be accepted.
+
+The supervisor reads everything once before it starts anything, and again when the bootstrap may have changed; the
+controller reads policies and certificates while the sidecar runs. Both ask here, so both accept exactly the same.
+"""
+
+import os
+import pickle
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from meshd.config.bootstrap import LoadedProxy, load_proxy
+from meshd.config.cross_check import cross_check
+from meshd.config.documents import Documents
+from meshd.config.errors import ConfigError, Problem
+from meshd.config.load import load_policies, watch_stamp
+from meshd.identity.credentials import (
+    CredentialError,
+    Credentials,
+    Fingerprint,
+    credentials_fingerprint,
+    load_credentials,
+)
+from meshd.process.start import Accepted
+
+CERTIFICATES: Final = "spec.identity.certificates"
+OWN_VARIABLES: Final = frozenset({"MESHD_LOG_LEVEL", "MESHD_LOG_FORMAT"})  # of the process, not of the bootstrap
+
+
+class Source:
+    """One bootstrap file with its overrides. `compiles` raises ConfigError for a set that cannot be compiled."""
+
+    __slots__ = ("_compiles", "file", "overrides")
+
+    def __init__(self, file: Path, overrides: Mapping[str, str], compiles: Callable[[Accepted], object]) -> None:
+        self.file = file
+        self.overrides = overrides
+        self._compiles = compiles
+
+    def read_proxy(self) -> LoadedProxy:
+        """The bootstrap as it is now. Raises ConfigError."""
+        environ = {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}
+        return load_proxy(self.file, self.overrides, environ)
+
+    def read_all(self, loaded: LoadedProxy, generation: int) -> Accepted:
+        """Everything it names, checked together. Raises ConfigError, with what is wrong with either if both are."""
+        problems: list[Problem] = []
+        credentials = documents = None
+        try:
+            credentials = self.read_credentials(loaded, generation)
+        except ConfigError as error:
+            problems += error.problems
+        try:
+            documents = self.read_documents(loaded)
+        except ConfigError as error:
+            problems += error.problems
+        if documents is None or problems:
+            raise ConfigError(problems)
+        return self.checked(Accepted(generation, loaded, documents, credentials))
+
+    def read_documents(self, loaded: LoadedProxy) -> Documents:
+        """The policies alone, checked against each other and the bootstrap. Raises ConfigError."""
+        documents = load_policies(loaded.policies)
+        found = cross_check(documents, loaded)
+        if any(problem.severity == "error" for problem in found):
+            raise ConfigError(found)
+        return replace(documents, problems=(*documents.problems, *found))
+
+    def read_credentials(self, loaded: LoadedProxy, generation: int) -> Credentials | None:
+        """The certificates alone; None when the bootstrap names none. Raises ConfigError."""
+        identity = loaded.proxy.spec.identity
+        if identity is None or loaded.certificates is None:
+            return None
+        place = loaded.where(("spec", "identity", "certificates"))
+        title = f"Proxy {loaded.proxy.namespace}/{loaded.proxy.name}"
+        try:
+            now = time.time()  # certificates are judged by the wall clock
+            found = load_credentials(loaded.certificates, identity.trust_domain, now, generation=generation)
+        except CredentialError as error:
+            given = repr(identity.certificates)
+            problem = Problem("error", "file", *place, title, CERTIFICATES, given, f"not usable: {error}")
+            raise ConfigError([problem]) from error
+        if str(found.spiffe_id) != loaded.proxy.spiffe_id:
+            expected = f"expected a certificate for {loaded.proxy.spiffe_id}; this one is for {found.spiffe_id}"
+            hint = "set 'trustDomain' and 'serviceAccount' to match"
+            given = repr(identity.certificates)
+            raise ConfigError([Problem("error", "value", *place, title, CERTIFICATES, given, expected, hint)])
+        return found
+
+    def checked(self, accepted: Accepted) -> Accepted:
+        """The same set, after it was compiled once for nothing but to see that it can be. Raises ConfigError."""
+        self._compiles(accepted)
+        return accepted
+
+    def documents_stamp(self, loaded: LoadedProxy) -> object:
+        """Differs from the last one when a policy came, went or was written anew."""
+        return watch_stamp(loaded.policies)
+
+    def credentials_stamp(self, loaded: LoadedProxy) -> Fingerprint | None:
+        """Differs from the last one when a certificate file was replaced."""
+        return None if loaded.certificates is None else credentials_fingerprint(loaded.certificates)
+
+    def __repr__(self) -> str:
+        return f"<Source {self.file}>"
+
+
+def renewed(accepted: Accepted, generation: int, body: bytes, source: Source | None) -> Accepted:
+    """The set after the controller announced a newer one: documents from `body` (empty for the same as before),
+    certificates from their files when there is a `source`.
+
+    Raises ConfigError when nothing of it can be used. Certificates that changed again since the controller looked do
+    not hold up new documents: the controller looks again too.
+    """
+    credentials, documents = accepted.credentials, accepted.documents
+    if body:
+        found: object = pickle.loads(body)  # noqa: S301  # from our own controller
+        assert isinstance(found, Documents)
+        documents = found
+    if source is not None:
+        try:
+            credentials = source.read_credentials(accepted.loaded, generation)
+        except ConfigError:
+            if not body:
+                raise
+    return replace(accepted, generation=generation, documents=documents, credentials=credentials)

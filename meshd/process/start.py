@@ -1,0 +1,62 @@
+"""What a child of the supervisor starts with. It is inherited by fork: nothing here is written down or sent."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from meshd.config.bootstrap import LoadedProxy
+from meshd.config.documents import Documents
+from meshd.config.proxy import Proxy
+from meshd.identity.credentials import Credentials
+from meshd.process.board import Board, Row
+from meshd.process.channel import Channel
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """One generation of everything a sidecar runs by, checked together."""
+
+    generation: int
+    loaded: LoadedProxy
+    documents: Documents
+    credentials: Credentials | None
+
+    @property
+    def proxy(self) -> Proxy:
+        """The bootstrap."""
+        return self.loaded.proxy
+
+    @property
+    def workers(self) -> int:
+        """How many worker slots there are."""
+        workers = self.proxy.spec.workers
+        return workers if isinstance(workers, int) else len(os.sched_getaffinity(0))
+
+    @property
+    def drain(self) -> float:
+        """Seconds that exchanges may take to end."""
+        return self.proxy.spec.drain
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStart:
+    """One worker slot."""
+
+    slot: int
+    accepted: Accepted
+    sockets: Mapping[str, list[socket.socket]]
+    controller: Channel
+    row: Row
+    board: Board
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerStart:
+    """The controller. `workers` are its ends of the slots' channels, `supervisor` its end of the supervisor's."""
+
+    accepted: Accepted
+    admin: socket.socket | None
+    workers: tuple[Channel, ...]
+    supervisor: Channel
+    board: Board

@@ -1,0 +1,177 @@
+"""One worker: a trio loop around the data path, and what it tells and is told.
+
+Theory of operation: the data path serves by itself; beside it run three small tasks. One waits for SIGTERM, one reads
+what the controller sends, one ticks: it shows life on the board, sends records that have waited long enough, and
+pushes the numbers. None of them ever waits for the controller, so a worker serves on without one.
+
+Rule 1: a set of documents or certificates that cannot be used changes nothing; the controller is told why.
+Rule 2: a generation that is not newer than the one served is ignored: it waited in the channel for a predecessor.
+"""
+
+import logging
+import os
+import pickle
+import signal
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import trio
+
+from meshd.config.errors import ConfigError
+from meshd.core.cells import Cells
+from meshd.process.board import Phase
+from meshd.process.channel import Message
+from meshd.process.clock import monotonic
+from meshd.process.log import set_level
+from meshd.process.source import Source, renewed
+from meshd.process.start import Accepted, WorkerStart
+from meshd.telemetry.records import Recorder
+from meshd.telemetry.report import Report
+
+TICK: Final = 0.25  # seconds
+PUSH_EVERY: Final = 4  # ticks between two pushes of the numbers
+STATE_EVERY: Final = 8  # ticks between two accounts of clusters and pools
+
+log = logging.getLogger(__name__)
+
+
+class DataPath(Protocol):
+    """What serves the traffic."""
+
+    async def run(self, *, ready: Callable[[], None]) -> None:
+        """Serve until drained; `ready` is called once."""
+
+    async def drain(self, deadline: float) -> None:
+        """Stop accepting, let exchanges end until `deadline` (of this loop's clock), then end what is left."""
+
+    def adopt(self, accepted: Accepted) -> None:
+        """Serve under another set from now on. Raises ConfigError, and goes on under the one it has."""
+
+    def statistics(self) -> dict[str, object]:
+        """What the admin page shows of this worker."""
+
+
+Build = Callable[[WorkerStart, Recorder], DataPath]
+
+
+class Worker:
+    """One worker's tasks."""
+
+    __slots__ = ("_accepted", "_on_message", "_path", "_recorder", "_report", "_source", "_start", "_ticks")
+
+    def __init__(self, start: WorkerStart, source: Source, build: Build) -> None:
+        cells = Cells()
+        self._start = start
+        self._source = source
+        self._accepted = start.accepted
+        telemetry = start.accepted.proxy.spec.telemetry
+        keep_all = telemetry is not None and telemetry.access_log is not None
+        self._recorder = Recorder(cells, self._send_records, _clock_offset(), keep_all=keep_all)
+        self._report = Report(cells, self._recorder, self._send_cells)
+        self._path = build(start, self._recorder)
+        self._ticks = 0
+        self._on_message: dict[object, Callable[[Message], None]] = {
+            "set": self._take_set,
+            "level": self._take_level,
+        }
+
+    async def run(self) -> None:
+        """Serve until drained."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._wait_for_the_end)
+            nursery.start_soon(self._listen)
+            nursery.start_soon(self._tick_for_ever)
+            await self._path.run(ready=self._ready)
+            self._say_last_words()
+            nursery.cancel_scope.cancel()
+
+    def _ready(self) -> None:
+        self._start.row.show(Phase.READY, os.getpid())
+
+    async def _wait_for_the_end(self, task_status: trio.TaskStatus[None]) -> None:
+        """Drain when asked to. What was asked before we could hear it stands on the board."""
+        with trio.open_signal_receiver(signal.SIGTERM) as asked:
+            task_status.started()
+            if not self._start.board.drain_deadline:
+                async for _ in asked:
+                    break
+            self._start.row.show(Phase.DRAINING, os.getpid())
+            deadline = self._start.board.drain_deadline or monotonic() + self._accepted.drain
+            await self._path.drain(trio.current_time() + deadline - monotonic())
+            async for _ in asked:
+                pass  # the answer stays the same
+
+    async def _listen(self) -> None:
+        channel = self._start.controller
+        while True:
+            await trio.lowlevel.wait_readable(channel.sock)
+            while (message := channel.receive()) is not None:
+                self._on_message[message[0]](message)
+
+    async def _tick_for_ever(self) -> None:
+        while True:
+            self.tick(trio.current_time())
+            await trio.sleep(TICK)
+
+    def tick(self, now: float) -> None:
+        """Everything that is due about four times a second."""
+        self._start.row.beat(monotonic(), self._accepted.generation)
+        self._recorder.clock_offset = _clock_offset()
+        self._recorder.flush(now)
+        if self._ticks % PUSH_EVERY == 0:
+            self._report.push()
+        if self._ticks % STATE_EVERY == 0:
+            self._start.controller.send("state", pickle.dumps(self._path.statistics()))
+        self._ticks += 1
+
+    def _say_last_words(self) -> None:
+        self._recorder.flush(trio.current_time(), force=True)
+        self._report.push()
+
+    def _take_set(self, message: Message) -> None:
+        _, generation, body, reread = message
+        assert isinstance(generation, int)
+        assert isinstance(body, bytes)
+        if generation <= self._accepted.generation:
+            return
+        try:
+            self._adopt(renewed(self._accepted, generation, body, self._source if reread else None))
+        except ConfigError as error:
+            log.error("generation %d refused, %d goes on: %s", generation, self._accepted.generation, error)  # noqa: TRY400
+            self._start.controller.send("refused", generation, str(error))
+
+    def _take_level(self, message: Message) -> None:
+        _, level = message
+        assert isinstance(level, str)
+        set_level(level)
+
+    def _adopt(self, accepted: Accepted) -> None:
+        self._path.adopt(accepted)
+        self._accepted = accepted
+        self._start.row.beat(monotonic(), accepted.generation)
+        log.info("serves generation %d", accepted.generation)
+
+    def _send_records(self, payload: bytes) -> bool:
+        return self._start.controller.send("records", payload)
+
+    def _send_cells(self, payload: bytes) -> bool:
+        return self._start.controller.send("cells", payload)
+
+    def __repr__(self) -> str:
+        return f"<Worker {self._start.slot} generation {self._accepted.generation}>"
+
+
+def run_worker(start: WorkerStart, source: Source, build: Build) -> int:
+    """Serve one slot until drained, and return the exit code."""
+
+    async def main() -> None:
+        await Worker(start, source, build).run()
+
+    trio.run(main)
+    return 0
+
+
+def _clock_offset() -> float:
+    """How far the wall clock is ahead of this loop's."""
+    return time.time() - trio.current_time()
