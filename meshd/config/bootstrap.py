@@ -7,7 +7,7 @@ from pathlib import Path
 
 from meshd.config.errors import ConfigError, Problem, field_name
 from meshd.config.errors import Path as FieldPath
-from meshd.config.examine import aliases, examine
+from meshd.config.examine import aliases, examine, look
 from meshd.config.model import Model
 from meshd.config.overrides import Override, apply, from_environment, from_flags
 from meshd.config.proxy import Proxy
@@ -60,6 +60,9 @@ def load_proxy(
         override = _override_of(at, applied)
         if override is not None:
             return override.source, 0, 0
+        around = [override for target, override in applied.items() if target[: len(at)] == at]
+        if around and not look(text.data, at)[0]:
+            return around[0].source, 0, 0
         spot = text.spot.find(at)
         return (str(path), spot.key_line, spot.key_column) if key else (str(path), spot.line, spot.column)
 

@@ -38,10 +38,10 @@ _BOUNDS: Final = {
     "less_than": ("less than", "lt"),
 }
 _LENGTHS: Final = {
-    "string_too_long": ("at most", "max_length", "characters"),
-    "string_too_short": ("at least", "min_length", "characters"),
-    "too_long": ("at most", "max_length", "entries"),
-    "too_short": ("at least", "min_length", "entries"),
+    "string_too_long": ("at most", "max_length", ("character", "characters")),
+    "string_too_short": ("at least", "min_length", ("character", "characters")),
+    "too_long": ("at most", "max_length", ("entry", "entries")),
+    "too_short": ("at least", "min_length", ("entry", "entries")),
 }
 _TRUTHS: Final = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
@@ -51,8 +51,9 @@ def examine(model: type[M], data: Value, document: str, where: Where) -> tuple[M
     try:
         read = model.model_validate(data)
     except ValidationError as error:
-        details = error.errors(include_url=False)[:MAX_PROBLEMS]
-        problems = [_Finding.from_error(detail, model).problem(data, document, where) for detail in details]
+        details = [detail for detail in error.errors(include_url=False) if not _is_echo(detail)]
+        found = [_Finding.from_error(detail, model) for detail in details[:MAX_PROBLEMS]]
+        problems = [finding.problem(data, document, where) for finding in found]
     else:
         faults = [finding for _, finding in zip(range(MAX_PROBLEMS), _findings(read, ()), strict=False)]
         problems = [finding.problem(data, document, where) for finding in faults]
@@ -60,6 +61,12 @@ def examine(model: type[M], data: Value, document: str, where: Where) -> tuple[M
             return read, []
     problems.sort(key=lambda problem: (problem.file, problem.line, problem.column))
     return None, problems
+
+
+def _is_echo(error: ErrorDetails) -> bool:
+    """A list whose entries are wrong counts as too short as well: pydantic counts only those that are right."""
+    given = error["input"]
+    return error["type"] == "too_short" and isinstance(given, tuple) and len(given) >= error["ctx"]["min_length"]
 
 
 class _Finding:
@@ -117,8 +124,8 @@ def _words(error: ErrorDetails, path: Path, model: type[Model]) -> tuple[Rule, s
         word, key = _BOUNDS[kind]
         return "value", f"expected {word} {ctx[key]}", ""
     if kind in _LENGTHS:
-        word, key, unit = _LENGTHS[kind]
-        return "value", f"expected {word} {ctx[key]} {unit}", ""
+        word, key, units = _LENGTHS[kind]
+        return "value", f"expected {word} {ctx[key]} {units[ctx[key] != 1]}", ""
     if kind == "string_pattern_mismatch":
         return "value", f"expected {WORDS.get(ctx['pattern'], 'text that matches ' + ctx['pattern'])}", ""
     if kind == "refused":

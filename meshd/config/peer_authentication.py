@@ -7,12 +7,14 @@ workload before namespace before mesh (a document in the root namespace without 
 # mypy: disable-error-code=explicit-any
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from meshd.config.model import ClusterResource, Fault, Model
 from meshd.config.references import WorkloadSelector
+
+ROOT_NAMESPACE: Final = "istio-system"  # whose documents speak for the whole mesh
 
 Mode = Literal["UNSET", "DISABLE", "PERMISSIVE", "STRICT"]
 

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 from pydantic import Field, PlainValidator, WithJsonSchema
 
 from meshd.config.address import Address
-from meshd.config.model import DNS_LABEL, Fault, Many, Model, Nullable, Resource
-from meshd.config.scalars import Duration, Fraction, ListenAddress, TargetAddress, Text, refusal
+from meshd.config.model import DNS_NAME, Fault, Many, Model, Nullable, Resource
+from meshd.config.scalars import Duration, Fraction, HttpUrl, ListenAddress, TargetAddress, Text, TrustDomain, refusal
 
 Protocol = Literal["auto", "http", "http2", "grpc", "tcp", "tls"]
 
@@ -32,9 +32,6 @@ Workers = Annotated[
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": MAX_WORKERS}, {"const": "auto"}]}),
 ]
 
-# SPIFFE: lower case, no port, no percent.
-TrustDomain = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[a-z0-9._-]+$")]
-
 
 class Identity(Model):
     """Who this sidecar is: spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/SERVICE_ACCOUNT.
@@ -43,7 +40,7 @@ class Identity(Model):
     """
 
     trust_domain: TrustDomain = "cluster.local"
-    service_account: Annotated[str | None, Field(max_length=253, pattern=DNS_LABEL)] = None
+    service_account: Annotated[str | None, Field(max_length=253, pattern=DNS_NAME)] = None
     certificates: Text
 
 
@@ -77,7 +74,7 @@ class Admin(Model):
 class Otlp(Model):
     """The OpenTelemetry collector."""
 
-    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/]+(/[^\s]*)?$")] = "http://127.0.0.1:4318"
+    endpoint: HttpUrl = "http://127.0.0.1:4318"
     protocol: Literal["http/protobuf", "grpc"] = "http/protobuf"
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from meshd.config.model import Fault, Many, Model, Resource
 from meshd.config.policy_match import Attachment, PolicyMatch
 from meshd.config.route_parts import rule_faults
-from meshd.config.scalars import Positive, SectionName
+from meshd.config.scalars import Positive, RateKey, SectionName
 
 SECONDS: Final = {"second": 1, "minute": 60, "hour": 3600}
 
@@ -24,7 +24,7 @@ class RateLimitRule(Model):
     requests: Positive
     per: Literal["second", "minute", "hour"] = "second"
     burst: Positive | None = None
-    key: Annotated[str, Field(pattern=r"^(none|identity|header:[A-Za-z0-9!#$%&'*+\-.^_\x60|~]{1,256})$")] = "none"
+    key: RateKey = "none"
 
     @property
     def rate(self) -> float:

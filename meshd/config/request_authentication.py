@@ -15,7 +15,7 @@ from pydantic import Field
 
 from meshd.config.model import ClusterResource, Fault, Many, Model
 from meshd.config.references import PolicyTargetRef, WorkloadSelector, attachment_faults
-from meshd.config.scalars import LongDuration, Text
+from meshd.config.scalars import ClaimHeader, LongDuration, Text
 
 JwksUri = Annotated[str, Field(min_length=1, max_length=2048)]
 
@@ -30,7 +30,7 @@ class TokenHeader(Model):
 class ClaimToHeader(Model):
     """A claim to hand to the app."""
 
-    header: Annotated[str, Field(min_length=1, pattern=r"^[-_A-Za-z0-9]+$")]
+    header: ClaimHeader
     claim: Text
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from meshd.config.model import Fault, Many, Model, Unsupported, repeats
 from meshd.config.references import BackendObjectRef
-from meshd.config.scalars import HeaderName, HeaderValue, Int32, Port, PreciseHostname
+from meshd.config.scalars import HeaderName, HeaderValue, Int32, Origin, Port, PreciseHostname
 
 
 class HeaderEdit(Model):
@@ -97,21 +97,13 @@ class RequestMirror(Model):
         return 1.0 if self.percent is None else self.percent / 100
 
 
-_Origin = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=253,
-        pattern=r"(^\*$)|(^(http(s)?):\/\/(((\*\.)?([a-zA-Z0-9\-]+\.)*[a-zA-Z0-9-]+|\*)(:([0-9]{1,5}))?)$)",
-    ),
-]
 _Method = Literal["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "*"]
 
 
 class Cors(Model):
     """Answer preflights and mark responses for browsers."""
 
-    allow_origins: Annotated[Many[_Origin], Field(max_length=64)] = ()
+    allow_origins: Annotated[Many[Origin], Field(max_length=64)] = ()
     allow_credentials: bool = False
     allow_methods: Annotated[Many[_Method], Field(max_length=9)] = ()
     allow_headers: Annotated[Many[HeaderName], Field(max_length=64)] = ()

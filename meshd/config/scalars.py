@@ -20,6 +20,11 @@ _WILDCARD_HOST: Final = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z
 _FIELD_NAME: Final = r"^[A-Za-z0-9!#$%&'*+\-.^_\x60|~]+$"
 _HEADER_VALUE: Final = r"^[!-~]+([\t ]?[!-~]+)*$"
 URL_PATH: Final = r"^(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|[%][0-9a-fA-F]{2})+$"
+_RATE_KEY: Final = r"^(none|identity|header:[A-Za-z0-9!#$%&'*+\-.^_\x60|~]{1,256})$"
+_TRUST_DOMAIN: Final = r"^[a-z0-9._-]+$"  # SPIFFE: lower case, no port, no percent
+_HTTP_URL: Final = r"^https?://[^\s/]+(/[^\s]*)?$"
+_CLAIM_HEADER: Final = r"^[-_A-Za-z0-9]+$"
+_ORIGIN: Final = r"(^\*$)|(^(http(s)?):\/\/(((\*\.)?([a-zA-Z0-9\-]+\.)*[a-zA-Z0-9-]+|\*)(:([0-9]{1,5}))?)$)"
 _SIZE = re.compile(r"([0-9]{1,15})(\.[0-9]{1,9})?(|k|M|G|T|Ki|Mi|Gi|Ti)\Z")
 _SCALE: Final = {
     "": 1,
@@ -41,6 +46,11 @@ WORDS: Final = {
     _WILDCARD_HOST: "a DNS name in lower case, '*.' allowed in front",
     _FIELD_NAME: "a header name: letters, digits and !#$%&'*+-.^_`|~",
     _HEADER_VALUE: "a header value of visible characters, single spaces or tabs between",
+    _RATE_KEY: "'none', 'identity' or 'header:NAME'",
+    _TRUST_DOMAIN: "a trust domain such as 'cluster.local': lower-case letters, digits and '.-_'",
+    _HTTP_URL: "a URL that begins with http:// or https://",
+    _CLAIM_HEADER: "a header name of letters, digits, '-' and '_'",
+    _ORIGIN: "an origin such as 'https://example.com', '*.' allowed before the name, or '*'",
     URL_PATH: "a path of URL characters, others percent-encoded",
 }
 
@@ -171,3 +181,8 @@ HeaderName: TypeAlias = Annotated[str, Field(min_length=1, max_length=256, patte
 HeaderValue: TypeAlias = Annotated[str, Field(min_length=1, max_length=4096, pattern=_HEADER_VALUE)]
 UrlPath: TypeAlias = Annotated[str, Field(max_length=1024, pattern=URL_PATH)]
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
+RateKey: TypeAlias = Annotated[str, Field(pattern=_RATE_KEY)]
+TrustDomain: TypeAlias = Annotated[str, Field(min_length=1, max_length=255, pattern=_TRUST_DOMAIN)]
+HttpUrl: TypeAlias = Annotated[str, Field(max_length=2048, pattern=_HTTP_URL)]
+ClaimHeader: TypeAlias = Annotated[str, Field(min_length=1, pattern=_CLAIM_HEADER)]
+Origin: TypeAlias = Annotated[str, Field(min_length=1, max_length=253, pattern=_ORIGIN)]

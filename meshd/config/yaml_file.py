@@ -114,7 +114,9 @@ def parse(content: bytes, file: str, environ: Mapping[str, str] | None = None) -
     except _Refused as error:
         reader.problem(error)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        # What is never closed is missed at the end of the text; where it was opened says more.
+        ends = error.problem_mark is not None and error.problem_mark.index >= len(text)
+        mark = (error.context_mark or error.problem_mark) if ends else (error.problem_mark or error.context_mark)
         at = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         told = " ".join(part for part in (error.context, error.problem) if part)
         reader.problem(_Refused(at, f"not YAML: {told}"))

@@ -41,7 +41,7 @@ def test_errors_of_all_files_come_together(tmp_path):
     with pytest.raises(ConfigError) as caught:
         load_policies([tmp_path])
     said = [(Path(problem.file).name, problem.line, problem.suggestion) for problem in caught.value.problems]
-    assert said == [("a.yaml", 2, "did you mean 'Service'?"), ("d.json", 1, ""), ("c.yml", 2, "")]
+    assert said == [("a.yaml", 2, "did you mean 'Service'?"), ("d.json", 1, ""), ("c.yml", 1, "")]
 
 
 def test_tests_and_hidden_files_are_skipped(tmp_path):

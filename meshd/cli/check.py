@@ -1,0 +1,124 @@
+"""`meshd check`: validate a bootstrap, its policies and its certificates, or policies alone. Nothing is started.
+
+Exit code 0: usable, perhaps with warnings; 1: not usable; 2: the command line makes no sense.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from meshd.config.bootstrap import LoadedProxy, load_proxy
+from meshd.config.cross_check import cross_check
+from meshd.config.documents import Documents
+from meshd.config.errors import ConfigError, Problem
+from meshd.config.load import load_policies
+from meshd.identity.credentials import CredentialError, load_credentials
+
+RED, YELLOW, GREEN, BOLD, PLAIN = "\033[31m", "\033[33m", "\033[32m", "\033[1m", "\033[0m"
+
+
+class Subparsers(Protocol):
+    """What `ArgumentParser.add_subparsers` returns, as far as a command needs it."""
+
+    def add_parser(self, name: str, *, help: str, description: str) -> argparse.ArgumentParser:  # noqa: A002
+        """A parser for one command."""
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Declare the command."""
+    told = "validate a bootstrap, its policies and certificates, or policies alone"
+    parser = subparsers.add_parser("check", help=told, description=told)
+    parser.add_argument("-f", "--file", type=Path, help="the Proxy document")
+    parser.add_argument("paths", nargs="*", type=Path, help="files or folders with policies, besides those it names")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check and print; the exit code."""
+    file: Path | None = args.file
+    paths: list[Path] = args.paths
+    if file is None and not paths:
+        print("meshd check: name a bootstrap with -f, or files or folders with policies", file=sys.stderr)
+        return 2
+    documents, problems = check(file, paths, time.time())
+    errors = [problem for problem in problems if problem.severity == "error"]
+    warnings = [problem for problem in problems if problem.severity == "warning"]
+    if args.json:
+        told = {
+            "ok": not errors,
+            "documents": documents,
+            "errors": [problem.as_json() for problem in errors],
+            "warnings": [problem.as_json() for problem in warnings],
+        }
+        print(json.dumps(told, indent=2, ensure_ascii=False))
+    else:
+        coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        print("\n".join(report(documents, errors, warnings, coloured=coloured)))
+    return 1 if errors else 0
+
+
+def check(file: Path | None, paths: Sequence[Path], now: float) -> tuple[int, list[Problem]]:
+    """How many documents there are, and every problem with them. `now` is the time certificates are judged by."""
+    problems: list[Problem] = []
+    loaded: LoadedProxy | None = None
+    if file is not None:
+        try:
+            loaded = load_proxy(file)
+            problems += loaded.problems
+            problems += _credentials(loaded, now)
+        except ConfigError as error:
+            problems += error.problems
+    documents = Documents()
+    try:
+        documents = load_policies([*(loaded.policies if loaded else ()), *paths])
+        problems += documents.problems
+        if loaded is not None or file is None:
+            problems += cross_check(documents, loaded)
+    except ConfigError as error:
+        problems += error.problems
+    return len(documents) + (loaded is not None), problems
+
+
+def _credentials(loaded: LoadedProxy, now: float) -> list[Problem]:
+    """What is wrong with the certificates that the bootstrap names."""
+    identity = loaded.proxy.spec.identity
+    if identity is None or loaded.certificates is None:
+        return []
+    path = ("spec", "identity", "certificates")
+    place = (*loaded.where(path), f"Proxy {loaded.proxy.namespace}/{loaded.proxy.name}", "spec.identity.certificates")
+    given = repr(identity.certificates)
+    try:
+        found = load_credentials(loaded.certificates, identity.trust_domain, now)
+    except CredentialError as error:
+        return [Problem("error", "file", *place, given, f"not usable: {error}")]
+    if str(found.spiffe_id) != loaded.proxy.spiffe_id:
+        expected = f"expected a certificate for {loaded.proxy.spiffe_id}; this one is for {found.spiffe_id}"
+        return [Problem("error", "value", *place, given, expected, "set 'trustDomain' and 'serviceAccount' to match")]
+    return []
+
+
+def report(documents: int, errors: Sequence[Problem], warnings: Sequence[Problem], *, coloured: bool) -> list[str]:
+    """The lines for a person: errors, then warnings, then how it stands."""
+    lines = [_line(problem, RED, coloured=coloured) for problem in errors]
+    lines += [_line(problem, YELLOW, coloured=coloured) for problem in warnings]
+    counts = f"{_count(documents, 'document')}, {_count(len(errors), 'error')}, {_count(len(warnings), 'warning')}"
+    verdict = ("not usable" if errors else "ok") + f": {counts}"
+    colour = RED if errors else GREEN
+    return [*lines, f"{BOLD}{colour}{verdict}{PLAIN}" if coloured else verdict]
+
+
+def _line(problem: Problem, colour: str, *, coloured: bool) -> str:
+    if not coloured:
+        return f"{problem.severity}: {problem}"
+    rest = str(problem).removeprefix(problem.place)
+    return f"{colour}{problem.severity}{PLAIN}: {BOLD}{problem.place}{PLAIN}{rest}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
