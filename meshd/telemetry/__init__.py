@@ -1,1 +1,1 @@
-"""TODO"""
+"""Traces, metrics and logs: a worker turns exchanges into compact records, the controller tells the world."""
