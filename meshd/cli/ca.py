@@ -24,7 +24,7 @@ from meshd.identity.spiffe import InvalidSpiffeId, SpiffeId
 HOME: Final = Path("certs/out/ca")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DNS_NAME: Final = re.compile(
-    r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\Z"
+    r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\Z"
 )
 
 
@@ -123,13 +123,11 @@ def _init(args: argparse.Namespace, now: float) -> Outcome:
     setup = Setup(args.ttl, args.intermediate, args.force)
     with Authority.create(args.ca, args.trust_domain, now, setup=setup) as authority:
         shown = show_authority(authority, now)
-        advice = (
-            "ca.key signs nothing more until the root is replaced: move it to a safe place\n"
-            if args.intermediate
-            else ""
-        )
-        text = f"new CA for trust domain {args.trust_domain} in {args.ca}\n{advice}next: issue --service-account NAME"
-        return Outcome(text, shown.document)
+        lines = [f"new CA for trust domain {args.trust_domain} in {args.ca}"]
+        if args.intermediate:
+            lines.append("ca.key is not needed any more: move it to a safe place")
+        lines.append("next: issue --service-account NAME")
+        return Outcome("\n".join(lines), shown.document)
 
 
 def _issue(args: argparse.Namespace, now: float) -> Outcome:
@@ -164,11 +162,10 @@ def _revoke(args: argparse.Namespace, now: float) -> Outcome:
     with Authority.open(args.ca) as authority:
         revoked = authority.revoke(_serials(authority, args.target, now), now)
         lines = [f"revoked {leaf.spiffe_id}, serial {leaf.serial:x}" for leaf in revoked]
-        lines.append(
-            f"the list is in {args.ca / 'crl.pem'} and {len(authority.folders())} folders; copies elsewhere need it too"
-        )
+        folders = authority.folders()
+        lines.append(f"crl.pem is new in {args.ca} and {len(folders)} folders; copy it to where they are used")
         rows = [show_issued(leaf, authority.home / leaf.folder, now) for leaf in revoked]
-        return Outcome("\n".join(lines), {"revoked": rows, "published": list(map(str, authority.folders()))})
+        return Outcome("\n".join(lines), {"revoked": rows, "published": list(map(str, folders))})
 
 
 def _serials(authority: Authority, target: str, now: float) -> list[int]:

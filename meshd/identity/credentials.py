@@ -170,13 +170,28 @@ def _read(path: Path, *, optional: bool) -> bytes | None:
         raise CredentialError("missing-file", path, "does not exist") from error
     except OSError as error:
         raise CredentialError("unreadable-file", path, f"can not be read: {error.strerror}") from error
-    with os.fdopen(fd, "rb") as file:
+    try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise CredentialError("unreadable-file", path, "is not a regular file")
         if status.st_size > MAX_FILE:
             raise CredentialError("unreadable-file", path, f"is larger than {MAX_FILE} octets")
-        return file.read(MAX_FILE)
+        return _read_all(fd, status.st_size)
+    except OSError as error:
+        raise CredentialError("unreadable-file", path, f"can not be read: {error.strerror}") from error
+    finally:
+        os.close(fd)
+
+
+def _read_all(fd: int, size: int) -> bytes:
+    """Up to the size the file had; one that grows meanwhile has another fingerprint afterwards."""
+    content = bytearray()
+    while len(content) < size:
+        piece = os.read(fd, size - len(content))
+        if not piece:
+            break
+        content += piece
+    return bytes(content)
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:

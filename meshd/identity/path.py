@@ -27,7 +27,7 @@ MAX_SIGNATURES: Final = 24  # verified for one leaf, dead ends included
 class PathSearch:
     """Looks for a path from a leaf over `signers`, which are only candidates, to one of `roots`, which are trusted."""
 
-    __slots__ = ("_failure", "_now", "_roots", "_signatures", "_signers", "_trust_domain")
+    __slots__ = ("_failure", "_now", "_roots", "_signers", "_trust_domain", "signatures")
 
     def __init__(
         self, roots: Sequence[x509.Certificate], signers: Sequence[x509.Certificate], trust_domain: str, now: float
@@ -36,7 +36,7 @@ class PathSearch:
         self._signers = signers
         self._trust_domain = trust_domain
         self._now = now
-        self._signatures = 0
+        self.signatures = 0  # verified so far
         self._failure: IdentityError | None = None
 
     def find(self, leaf: x509.Certificate) -> Path:
@@ -79,9 +79,9 @@ class PathSearch:
         return True
 
     def _check_signature(self, certificate: x509.Certificate, issuer: x509.Certificate) -> None:
-        self._signatures += 1
-        if self._signatures > MAX_SIGNATURES:
+        if self.signatures >= MAX_SIGNATURES:
             raise IdentityError("chain-too-long", f"more than {MAX_SIGNATURES} signatures to verify for one leaf")
+        self.signatures += 1
         try:
             certificate.verify_directly_issued_by(issuer)
         except InvalidSignature as error:

@@ -72,6 +72,8 @@ def decode(certificate: x509.Certificate) -> x509.Certificate:
 def check_leaf(certificate: x509.Certificate) -> Names:
     """The names of a leaf that may authenticate a workload; raises `IdentityError` for every other certificate."""
     _check_form(certificate, "the certificate")
+    if certificate.serial_number <= 0:
+        raise IdentityError("malformed", "the serial number is not positive")  # RFC 5280 section 4.1.2.2
     basic = find_extension(certificate, x509.BasicConstraints)
     if basic is not None and basic.value.ca:
         raise IdentityError("leaf-is-ca", "a CA certificate can not authenticate a workload")
