@@ -135,7 +135,7 @@ class AccessLog:
                 rest = rest[os.write(self._fd, rest) :]
                 self._torn = bool(rest)
         except OSError as error:
-            lost = bytes(rest).count(b"\n")
+            lost = min(len(lines), bytes(rest).count(b"\n"))
             self.dropped += lost
             self.written += max(0, len(lines) - lost)
             if not self.failing:

@@ -78,7 +78,7 @@ def timestamp(seconds: float) -> str:
 
 def milliseconds(seconds: float | None) -> int | None:
     """Whole milliseconds, as Envoy counts them."""
-    return None if seconds is None else int(seconds * 1000)
+    return None if seconds is None else round(seconds * 1e6) // 1000  # 1.005 - 1.0 is a little less than 0.005
 
 
 def _verdict(verdict: Verdict) -> dict[str, Json]:

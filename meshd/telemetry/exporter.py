@@ -124,10 +124,19 @@ def _grpc_clients(settings: Settings) -> tuple[SpanExporter, MetricExporter]:
     )
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
 
-    options = (("grpc.enable_http_proxy", "0"),)
+    endpoint, timeout = settings.endpoint, settings.timeout
+    options = (("grpc.enable_http_proxy", 0),)
     return (
-        OTLPSpanExporter(endpoint=settings.endpoint, timeout=settings.timeout, channel_options=options),
-        OTLPMetricExporter(endpoint=settings.endpoint, timeout=settings.timeout, channel_options=options),
+        OTLPSpanExporter(
+            endpoint=endpoint,
+            timeout=timeout,
+            channel_options=options,  # type: ignore[arg-type]  # annotated as text, but gRPC wants an integer here
+        ),
+        OTLPMetricExporter(
+            endpoint=endpoint,
+            timeout=timeout,
+            channel_options=options,  # type: ignore[arg-type]  # as above
+        ),
     )
 
 

@@ -1,0 +1,97 @@
+from support.exchanges import make_exchange
+
+from meshd.core.cells import Cells
+from meshd.core.peer import NOBODY
+from meshd.telemetry.istio import Workload, istio_view
+from meshd.telemetry.metrics import Metrics
+from meshd.telemetry.prometheus import render
+from meshd.telemetry.records import Recorder
+from meshd.telemetry.report import Report
+
+OWN = Workload("orders", "default", "spiffe://cluster.local/ns/default/sa/orders")
+
+
+def view(*exchanges):
+    metrics = Metrics()
+    recorder = Recorder(Cells(), lambda _: True, 0.0, keep_all=False)
+    for exchange in exchanges:
+        recorder.finish(exchange, 0.0)
+    Report(recorder, lambda payload: metrics.merge("worker 0", payload) is None, 1).push()
+    return {family.name: family for family in istio_view(metrics.collect(), OWN)}
+
+
+def requests(families):
+    return [(dict(labels), value) for labels, value in families["istio_requests"].points]
+
+
+def test_what_came_in_is_told_as_its_destination():
+    ((labels, value),) = requests(view(make_exchange(), make_exchange()))
+    assert value == 2
+    assert labels == {
+        "reporter": "destination",
+        "source_workload": "web",
+        "source_workload_namespace": "shop",
+        "source_principal": "spiffe://cluster.local/ns/shop/sa/web",
+        "destination_workload": "orders",
+        "destination_workload_namespace": "default",
+        "destination_principal": "spiffe://cluster.local/ns/default/sa/orders",
+        "destination_service": "orders",
+        "destination_service_name": "orders",
+        "destination_service_namespace": "default",
+        "request_protocol": "http",
+        "response_code": "200",
+        "connection_security_policy": "mutual_tls",
+        "response_flags": "-",
+    }
+
+
+def test_what_went_out_is_told_as_its_source():
+    exchange = make_exchange(inbound=False, status=503)
+    exchange.cluster = "reviews.prod:9080"
+    exchange.flag("UF")
+    ((labels, _value),) = requests(view(exchange))
+    assert labels["reporter"] == "source"
+    assert (labels["source_workload"], labels["source_workload_namespace"]) == ("orders", "default")
+    assert labels["source_principal"] == OWN.spiffe_id
+    assert labels["destination_service"] == "reviews.prod"
+    assert (labels["destination_service_name"], labels["destination_service_namespace"]) == ("reviews", "prod")
+    assert (labels["response_code"], labels["response_flags"]) == ("503", "UF")
+    assert labels["connection_security_policy"] == "unknown"
+
+
+def test_a_stranger_in_plain_text():
+    exchange = make_exchange()
+    exchange.peer = NOBODY
+    ((labels, _value),) = requests(view(exchange))
+    assert (labels["source_principal"], labels["source_workload"]) == ("unknown", "unknown")
+    assert labels["connection_security_policy"] == "none"
+
+
+def test_durations_are_in_milliseconds_and_add_up():
+    other = make_exchange(method=b"PUT")
+    families = view(make_exchange(), other)
+    ((_labels, found),) = families["istio_request_duration_milliseconds"].distributions
+    assert found.count == 2
+    assert round(found.sum, 3) == 10.0
+    assert families["istio_request_duration_milliseconds"].bounds[:3] == (5.0, 10.0, 25.0)
+
+
+def test_the_page_has_istios_names():
+    page = render(view(make_exchange()).values())
+    for name in (
+        "istio_requests_total{",
+        "istio_request_duration_milliseconds_bucket{",
+        "istio_request_bytes_sum{",
+        "istio_response_bytes_count{",
+    ):
+        assert f"\n{name}" in page
+
+
+def test_sizes_add_up():
+    families = view(make_exchange(), make_exchange(method=b"PUT"))
+    ((_labels, sent),) = families["istio_response_bytes"].distributions
+    assert (sent.count, sent.sum) == (2, 690)
+
+
+def test_nothing_counted_is_nothing_shown():
+    assert all(not family.points and not family.distributions for family in view().values())

@@ -1,0 +1,187 @@
+import pytest
+from support.exchanges import CLOCK, make_attempt, make_denied, make_exchange, make_record
+
+from meshd.core.exchange import Exchange
+from meshd.core.head import RequestHead
+from meshd.core.peer import NOBODY
+from meshd.core.reply import Reply
+from meshd.core.route import Route
+from meshd.core.trace import TraceContext
+from meshd.telemetry.spans import Kind, build_spans
+
+
+def spans(exchange=None, **given):
+    return build_spans(make_record(exchange, **given))
+
+
+def test_one_server_span_and_a_client_span_an_attempt_below_it():
+    exchange = make_exchange()
+    exchange.trace.parent_id = 99
+    exchange.trace.state = b"a=1"
+    server, client = spans(exchange)
+    assert (server.kind, client.kind) == (Kind.SERVER, Kind.CLIENT)
+    assert server.trace_id == client.trace_id == exchange.trace.trace_id
+    assert (server.span_id, server.parent_id, server.remote) == (exchange.trace.span_id, 99, True)
+    assert (client.parent_id, client.remote) == (server.span_id, False)
+    assert client.span_id not in {0, server.span_id}
+    assert server.state == client.state == "a=1"
+
+
+def test_names_come_from_the_template_and_never_from_the_path():
+    server, client = spans()
+    assert (server.name, client.name) == ("GET /orders/{id}", "GET")
+    exchange = make_exchange(method=b"BREW")
+    exchange.route = Route("r")
+    server, client = spans(exchange)
+    assert (server.name, client.name) == ("HTTP", "HTTP")
+    assert server.attributes["http.request.method"] == "_OTHER"
+    assert server.attributes["http.request.method_original"] == "BREW"
+    assert "http.route" not in server.attributes
+
+
+def test_the_server_span_says_what_the_conventions_ask():
+    server, _ = spans(query=b"a=1&sig=s3cret")
+    wanted = {
+        "http.request.method": "GET",
+        "url.path": "/orders/17",
+        "url.query": "a=1&sig=REDACTED",
+        "url.scheme": "http",
+        "http.response.status_code": 200,
+        "http.route": "/orders/{id}",
+        "network.protocol.name": "http",
+        "network.protocol.version": "1.1",
+        "server.address": "orders.default",
+        "server.port": 80,
+        "client.address": "10.0.0.1",
+        "network.peer.address": "10.0.0.1",
+        "network.peer.port": 41234,
+        "user_agent.original": "curl/8.5",
+        "tls.protocol.version": "1.3",
+        "tls.resumed": True,
+        "meshd.peer": "spiffe://cluster.local/ns/shop/sa/web",
+        "meshd.direction": "inbound",
+        "meshd.authorization": "allowed",
+        "meshd.policy": "default/orders",
+        "meshd.policy.rule": 0,
+        "meshd.replied_by": "app",
+    }
+    assert wanted.items() <= server.attributes.items()
+    assert "error.type" not in server.attributes
+
+
+def test_the_client_span_says_what_the_conventions_ask():
+    exchange = make_exchange(query=b"access_token=x")
+    exchange.head.authority = b"me:pw@orders.default:8080"
+    _, client = spans(exchange)
+    wanted = {
+        "http.request.method": "GET",
+        "server.address": "orders.default",
+        "server.port": 8080,
+        "url.full": "https://orders.default:8080/orders/17?access_token=REDACTED",
+        "network.peer.address": "10.1.0.1",
+        "network.peer.port": 8080,
+        "http.response.status_code": 200,
+        "meshd.connection.reused": True,
+        "meshd.connection.uses": 7,
+    }
+    assert wanted.items() <= client.attributes.items()
+    assert "http.request.resend_count" not in client.attributes
+
+
+def test_a_port_that_is_not_said_is_the_schemes():
+    exchange = make_exchange()
+    exchange.head.authority = b"orders"
+    assert spans(exchange)[1].attributes["server.port"] == 443
+
+
+@pytest.mark.parametrize(
+    ("status", "server_error", "client_error"), [(200, None, None), (404, None, ""), (500, "", ""), (503, "", "")]
+)
+def test_a_4xx_is_the_clients_error_and_a_5xx_everybodys(status, server_error, client_error):
+    server, client = spans(status=status)
+    assert (server.error, client.error) == (server_error, client_error)
+    assert server.attributes.get("error.type") == (str(status) if server_error is not None else None)
+    assert client.attributes.get("error.type") == (str(status) if client_error is not None else None)
+
+
+def test_each_try_has_a_span_and_the_server_span_an_event():
+    exchange = make_exchange()
+    failed = make_attempt(
+        2, status=0, flag="UF", details="connection refused", verdict="connect-failure", started=100.0
+    )
+    exchange.attempts.insert(0, failed)
+    server, first, second = spans(exchange)
+    assert first.error == "connection refused"
+    assert first.attributes["error.type"] == "UpstreamConnectionFailure"
+    assert "http.request.resend_count" not in first.attributes
+    assert second.attributes["http.request.resend_count"] == 1
+    assert first.span_id != second.span_id
+    (event,) = server.events
+    assert event.at == pytest.approx(CLOCK + 100.002)
+    assert event.attributes == {
+        "http.request.resend_count": 1,
+        "meshd.endpoint": "10.1.0.2:8080",
+        "meshd.retry": "connect-failure",
+        "error.type": "UpstreamConnectionFailure",
+    }
+
+
+def test_a_client_that_left_is_nobodys_error():
+    exchange = make_exchange(status=0)
+    exchange.flag("DC")
+    exchange.attempts[0].flag = "DC"
+    server, client = spans(exchange)
+    assert (server.error, client.error) == (None, None)
+    assert "http.response.status_code" not in server.attributes
+    assert server.attributes["meshd.response_flags"] == "DC"
+
+
+def test_a_reply_of_ours_names_its_cause():
+    exchange = make_exchange(status=503)
+    exchange.attempts.clear()
+    exchange.reply = Reply(503, "UH", "no_healthy_upstream", "destination_unavailable")
+    exchange.details = "no_healthy_upstream"
+    (server,) = spans(exchange)
+    assert (server.error, server.attributes["error.type"]) == ("no_healthy_upstream", "destination_unavailable")
+    assert server.attributes["meshd.replied_by"] == "proxy"
+
+
+def test_a_denial_shows_the_nearest_rule_and_is_no_server_error():
+    (server,) = spans(make_denied())
+    assert server.error is None
+    assert server.attributes["meshd.authorization"] == "denied"
+    assert server.attributes["meshd.policy.nearest"] == "default/orders rule 1"
+    assert server.attributes["meshd.policy.failed"] == 'methods: ["GET"]'
+    assert server.attributes["meshd.policy.observed"] == "POST"
+
+
+def test_facts_are_told_without_hiding_anything():
+    exchange = make_exchange()
+    exchange.facts = {"early_data": "true", "tls.curve": "X25519MLKEM768", "policy": "forged"}
+    server, _ = spans(exchange)
+    assert server.attributes["meshd.early_data"] == "true"
+    assert server.attributes["tls.curve"] == "X25519MLKEM768"
+    assert server.attributes["meshd.policy"] == "default/orders"
+
+
+def test_what_is_not_sampled_has_no_spans():
+    assert spans(sampling=0.0) == []
+    exchange = make_exchange()
+    exchange.trace = None
+    assert spans(exchange) == []
+
+
+@pytest.mark.parametrize("authority", [b"", b"[::1]:80", b"host:" + b"9" * 5000, b":", b"\xff:80", b"[", b"a@b@c"])
+def test_no_authority_breaks_it(authority):
+    exchange = make_exchange()
+    exchange.head.authority = authority
+    assert len(spans(exchange)) == 2
+
+
+def test_bytes_that_were_no_request():
+    exchange = Exchange(RequestHead(b"-", b"-", b""), NOBODY, 5.0)
+    exchange.ended = 5.0
+    exchange.trace = TraceContext(1, 2, sampled=True)
+    (server,) = spans(exchange)
+    assert server.name == "HTTP"
+    assert "tls.resumed" not in server.attributes
