@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from meshd.core.chain import EMPTY_CHAIN, Chain
+from meshd.discovery.known_port import Place
+from meshd.http.forwarding import Forwarding
+from meshd.net.dial import Dialler
 from meshd.net.tls import Mode, TlsIdentity
 from meshd.routing.table import RouteTable
 from meshd.upstream.cluster import Cluster
@@ -17,18 +20,29 @@ class Plan:
     inbound: bool
     protocol: str  # auto, http, http2, grpc, tcp or tls
     mode: Mode
-    proxy_name: bytes  # how this sidecar calls itself in Via and Proxy-Status, such as b"orders.default"
+    proxy_name: bytes  # how this sidecar calls itself in Proxy-Status, such as b"orders.default"
+    forwarding: Forwarding
     clusters: Mapping[str, Cluster]
     services: Mapping[bytes, RouteTable]  # outbound: by authority, every name and port a service is known by
     fixed: RouteTable | None = None  # inbound, or a port that is one service's own: whatever the authority says
     tcp_cluster: str = ""  # where raw connections of this listener go
     chain: Chain = EMPTY_CHAIN  # run before routing; inbound: who may do what
-    uri: str = ""  # our own SPIFFE ID, for x-forwarded-client-cert
-    trust_domain: bytes = b""
 
     def table(self, authority: bytes) -> RouteTable | None:
         """The routes of the service that `authority` names; None when nobody knows it."""
-        return self.fixed if self.fixed is not None else self.services.get(authority)
+        if self.fixed is not None:
+            return self.fixed
+        found = self.services.get(authority)
+        return found if found is not None else self._wildcard(authority)
+
+    def _wildcard(self, authority: bytes) -> RouteTable | None:
+        """A service known as `*.example.com`; the longest suffix wins."""
+        rest = authority
+        while b"." in rest:
+            rest = rest.partition(b".")[2]
+            if (found := self.services.get(b"*." + rest)) is not None:
+                return found
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +52,9 @@ class Snapshot:
     generation: int
     plans: Mapping[str, Plan]
     clusters: Mapping[str, Cluster]
+    places: Mapping[str, tuple[Place, ...]]  # the endpoints that each cluster is to have once this snapshot serves
     identity: TlsIdentity | None
+    dialler: Dialler
 
     def __repr__(self) -> str:
         return f"<Snapshot {self.generation}: {len(self.plans)} listeners, {len(self.clusters)} clusters>"

@@ -93,6 +93,8 @@ class Http1Downstream:
         exchange = listener.begin(head, self.peer, now)
         self.flight = flight = Flight(exchange, self)
         self.phase = Phase.EXCHANGE
+        if head.upgrade is not None and self.codec.buffered:
+            self.codec.must_close = True  # sent before we could agree to switch: it may be either protocol
         reply = await listener.carry(flight)
         if reply is not None:
             await self._answer(exchange, reply)
@@ -214,6 +216,12 @@ class Http1Downstream:
     def _gone(self, error: StreamBroken) -> DownstreamError:
         self.codec.must_close = True
         return DownstreamError(0, flags.DOWNSTREAM_GONE, f"{Cut.GONE.value}{{{error}}}")
+
+    def cut_off(self) -> None:
+        """The drain is over: end whatever goes on here."""
+        if self.flight is not None:
+            self.flight.cut(Cut.DRAINED)
+        self.stream.abort("drained")
 
     def __repr__(self) -> str:
         return f"<Http1Downstream {self.peer.address}:{self.peer.port} {self.phase.name.lower()}>"

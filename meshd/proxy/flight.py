@@ -66,7 +66,16 @@ class Ticket(Protocol):
 class Flight:
     """One exchange, its client and, while there is one, its upstream connection."""
 
-    __slots__ = ("attempt_deadline", "cause", "connection", "down", "exchange", "idle_deadline", "idle_timeout", "ticket")
+    __slots__ = (
+        "attempt_deadline",
+        "cause",
+        "connection",
+        "down",
+        "exchange",
+        "idle_deadline",
+        "idle_timeout",
+        "ticket",
+    )
 
     def __init__(self, exchange: Exchange, down: Downstream) -> None:
         self.exchange = exchange

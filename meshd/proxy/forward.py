@@ -116,6 +116,7 @@ class _Trip:
         if self.upload is None or self.upload.end is not None:
             exchange.deadline = exchange.started + self.route.timeout if self.route.timeout else NEVER
         flight.touch(exchange.started)
+        self.cluster.budget.deposit(exchange.started)
         try:
             while True:
                 response = await self._attempt()
@@ -197,7 +198,7 @@ class _Trip:
         exchange, cluster = self.exchange, self.cluster
         replayable = self.upload is None or self.upload.replayable
         now = wait.now()
-        decision = should_retry(exchange, attempt, outcome, self.policy, cluster.budget, now, replayable=replayable)
+        decision = should_retry(exchange, outcome, self.policy, cluster.budget, now, replayable=replayable)
         attempt.verdict = decision.reason
         if not decision.retry:
             if decision.flag:
@@ -301,7 +302,9 @@ class _Trip:
         if flight.connection is not None:
             connection, flight.connection = flight.connection, None
             whole = self.upload is None or self.upload.end is not None
-            self.cluster.pool(attempt.endpoint).release(connection, attempt.ended, reusable=whole and connection.reusable)
+            self.cluster.pool(attempt.endpoint).release(
+                connection, attempt.ended, reusable=whole and connection.reusable
+            )
 
     def _leave(self) -> None:
         """Whatever happened, no connection stays leased and no task waits for one."""

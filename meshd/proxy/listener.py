@@ -64,7 +64,7 @@ class Listener:
 
     async def carry(self, flight: Flight) -> Reply | None:
         """Forward it under the plan of this moment; a reload in between does not concern it."""
-        if flight.exchange.request_id is None:
+        if not flight.exchange.request_id:
             return LOOPED
         return await carry(flight, self.plan)
 

@@ -73,6 +73,8 @@ def _connection_error(details: str) -> str:
 
 
 NO_ROUTE = Reply(404, flags.NO_ROUTE, "route_not_found", "destination_not_found", body=BODIES[404])
-NO_BACKEND = Reply(500, flags.NO_CLUSTER, "cluster_not_found", "destination_unavailable", body=b"no valid backend for this route")
+NO_BACKEND = Reply(
+    500, flags.NO_CLUSTER, "cluster_not_found", "destination_unavailable", body=b"no valid backend for this route"
+)
 LOOPED = Reply(508, flags.LOOP, "proxy_loop_detected", "proxy_loop_detected", body=BODIES[508])
 CRASHED = Reply(500, flags.INTERNAL, "internal_error", "proxy_internal_error", body=BODIES[500])

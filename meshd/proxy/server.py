@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import trio
 
@@ -34,7 +34,7 @@ class Server:
 
     def __init__(self, snapshot: Snapshot, sockets: Sockets, recorder: Recorder, sampler: Sampler) -> None:
         self.snapshot = snapshot
-        self.sweeper: Sweeper = snapshot.sweeper
+        self.sweeper: Sweeper = snapshot.dialler.sweeper
         self.limits = ConnectionLimits()
         self.connections: set[Http1Downstream] = set()
         self._recorder = recorder
@@ -60,9 +60,16 @@ class Server:
 
     def swap(self, snapshot: Snapshot) -> None:
         """Serve under `snapshot` from the next exchange on; what is under way ends under the one it began with."""
-        self.snapshot = snapshot
+        before, self.snapshot = self.snapshot, snapshot
+        snapshot.dialler.identity = snapshot.identity
         for name, listener in self._listeners.items():
             listener.plan = snapshot.plans[name]
+        for name, places in snapshot.places.items():
+            if places != before.places.get(name):
+                snapshot.clusters[name].update(place.endpoint() for place in places)
+        for name, cluster in before.clusters.items():
+            if snapshot.clusters.get(name) is not cluster:
+                cluster.close()
 
     async def drain(self, deadline: float) -> None:
         """Stop accepting, let exchanges end until `deadline` (monotonic), then end what is left; `run` returns."""
@@ -94,7 +101,7 @@ class Server:
         with trio.move_on_after(WARM_LIMIT):
             async with trio.open_nursery() as nursery:
                 for cluster in self.snapshot.clusters.values():
-                    nursery.start_soon(cluster.fill, wait.now())
+                    nursery.start_soon(cluster.fill)
 
     async def _tick(self) -> None:
         while True:
@@ -106,7 +113,7 @@ class Server:
     def _is_full(self) -> bool:
         return len(self.connections) >= self.limits.connections
 
-    def _entry(self, listener: Listener) -> Callable[[socket.socket], "Coroutine"]:
+    def _entry(self, listener: Listener) -> Callable[[socket.socket], Awaitable[None]]:
         async def serve(sock: socket.socket) -> None:
             try:
                 opened = await self._open(listener, sock)

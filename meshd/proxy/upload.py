@@ -15,7 +15,19 @@ from meshd.upstream.http1 import Http1Connection
 class Upload:
     """The body of one request. `kept` holds every piece so far, until there are more octets than may be kept."""
 
-    __slots__ = ("_attached", "_connection", "_covered", "_flight", "_kept", "_limit", "_started", "end", "ended", "failure", "size")
+    __slots__ = (
+        "_attached",
+        "_connection",
+        "_covered",
+        "_flight",
+        "_kept",
+        "_limit",
+        "_started",
+        "end",
+        "ended",
+        "failure",
+        "size",
+    )
 
     def __init__(self, flight: Flight, limit: int) -> None:
         self._flight = flight

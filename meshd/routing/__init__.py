@@ -1,1 +1,1 @@
-"""TODO"""
+"""Which route a request takes. Pure."""

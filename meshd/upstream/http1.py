@@ -123,5 +123,3 @@ class Http1Connection:
 
     def __repr__(self) -> str:
         return f"<Http1Connection {self.stream!r} used {self.uses} times>"
-
-

@@ -1,0 +1,304 @@
+"""From documents to the snapshot that serves: the one place where every room is put together.
+
+Pure but for reading the clock of none: no socket is opened, nothing that serves is touched. What does not change between
+two generations is the same object in both, so that clusters keep their pools: `Snapshot.places` says which endpoints a
+kept cluster is to have, and the server tells it so when it swaps.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from random import Random
+
+from meshd.config.backend_policy import BackendPolicy
+from meshd.config.documents import Documents
+from meshd.config.errors import ConfigError, Problem
+from meshd.config.proxy import Inbound, Outbound, Proxy
+from meshd.core.chain import Chain
+from meshd.core.route import RetryPolicy, Route, Target
+from meshd.discovery.known_port import KnownPort, Place
+from meshd.discovery.static import entry_ports, service_ports
+from meshd.filters.authz import authorization_chain
+from meshd.filters.base import Scope
+from meshd.filters.of_route import chain_of
+from meshd.filters.peer_authentication import mode_for
+from meshd.http.forwarding import Forwarding
+from meshd.identity.credentials import Credentials
+from meshd.net.dial import Dialler
+from meshd.net.sweep import Sweeper
+from meshd.net.tls import Mode, TlsIdentity
+from meshd.routing.http_routes import Defaults, Parent, World, build_table
+from meshd.routing.matcher import Match
+from meshd.routing.table import Candidate, RouteTable
+from meshd.snapshot import Plan, Snapshot
+from meshd.upstream.cluster import Cluster, ClusterSettings
+from meshd.upstream.connector import Connector
+from meshd.upstream.pool import PoolSettings
+from meshd.unserved import refuse_unserved
+
+ROOT_NAMESPACE = "istio-system"
+ANY_PATH = Match("PathPrefix", b"", (), (0, 0, 0, 0, 0))
+UNSERVED = {"http2", "grpc"}  # protocols that a listener cannot speak yet
+
+
+def compile_snapshot(
+    proxy: Proxy, documents: Documents, credentials: Credentials | None, previous: Snapshot | None
+) -> Snapshot:
+    """The world of this generation. Raises ConfigError; `previous` is left as it is."""
+    return _Compiler(proxy, documents, credentials, previous).snapshot()
+
+
+@dataclass(frozen=True, slots=True)
+class _Backend:
+    """One service port with what its BackendPolicy says."""
+
+    known: KnownPort
+    settings: ClusterSettings
+    route: Route
+
+
+class _Compiler:
+    __slots__ = (
+        "_backends",
+        "_clusters",
+        "_dialler",
+        "_documents",
+        "_identity",
+        "_places",
+        "_previous",
+        "_proxy",
+        "_random",
+    )
+
+    def __init__(
+        self, proxy: Proxy, documents: Documents, credentials: Credentials | None, previous: Snapshot | None
+    ) -> None:
+        self._proxy = proxy
+        self._documents = documents
+        self._previous = previous
+        self._random = Random()  # noqa: S311  # spreads load
+        if previous is not None and previous.identity is not None and previous.identity.credentials is credentials:
+            self._identity: TlsIdentity | None = previous.identity
+        else:
+            self._identity = TlsIdentity(credentials) if credentials is not None else None
+        self._dialler = previous.dialler if previous is not None else Dialler(Sweeper(), self._identity)
+        self._clusters: dict[str, Cluster] = {}
+        self._places: dict[str, tuple[Place, ...]] = {}
+        self._backends: dict[str, _Backend] = {}
+
+    def snapshot(self) -> Snapshot:
+        """Put it together."""
+        spec = self._proxy.spec
+        refuse_unserved(self._documents)
+        if spec.outbound:
+            for known in self._known_ports():
+                backend = self._backends[known.cluster] = self._backend(known)
+                self._add_cluster(known.cluster, known.places, backend.settings)
+        plans = {}
+        for place, inbound in enumerate(spec.inbound):
+            plans[f"inbound-{place}"] = self._inbound(place, inbound)
+        services = self._services() if spec.outbound else {}
+        for place, outbound in enumerate(spec.outbound):
+            plans[f"outbound-{place}"] = self._outbound(place, outbound, services)
+        return Snapshot(
+            generation=self._previous.generation + 1 if self._previous is not None else 1,
+            plans=plans,
+            clusters=self._clusters,
+            places=self._places,
+            identity=self._identity,
+            dialler=self._dialler,
+        )
+
+    # -- what exists ---------------------------------------------------------------------------------------------
+
+    def _known_ports(self) -> Iterator[KnownPort]:
+        documents = self._documents
+        services = [each.model for each in documents.services]
+        slices = [each.model for each in documents.endpoint_slices]
+        yield from service_ports(services, slices, self._trust_domain, self._proxy.namespace)
+        yield from entry_ports([each.model for each in documents.service_entries], self._trust_domain)
+
+    @property
+    def _trust_domain(self) -> str:
+        identity = self._proxy.spec.identity
+        return identity.trust_domain if identity is not None else "cluster.local"
+
+    def _backend(self, known: KnownPort) -> _Backend:
+        policy = self._policy_for(known)
+        if policy is None:
+            return _Backend(known, ClusterSettings(), Route(known.cluster))
+        spec = policy.spec
+        retry = spec.retry
+        settings = ClusterSettings(
+            pool=PoolSettings(
+                max_connections=spec.connections.max,
+                max_pending=spec.connections.max_pending,
+                warm=spec.warm.min,
+                eager=spec.warm.mode == "eager",
+                idle_timeout=spec.connections.idle_timeout,
+                max_lifetime=spec.connections.max_lifetime,
+            ),
+            budget_share=retry.budget.percent / 100 if retry.budget is not None else 1.0,
+            budget_per_second=retry.budget.min_per_second if retry.budget is not None else 1e9,
+            budget_window=retry.budget.window if retry.budget is not None else 10.0,
+            connect_timeout=spec.connect_timeout,
+        )
+        route = Route(
+            known.cluster,
+            timeout=Route(known.cluster).timeout if spec.timeout is None else (spec.timeout or None),
+            attempt_timeout=retry.per_try_timeout,
+            retry=_retry_policy(policy),
+        )
+        return _Backend(known, settings, route)
+
+    def _policy_for(self, known: KnownPort) -> BackendPolicy | None:
+        found = None
+        for each in self._documents.backend_policies:
+            policy = each.model
+            for ref in policy.spec.target_refs:
+                same = ref.kind == known.kind and (ref.namespace or policy.namespace) == known.namespace
+                named = ref.name == known.name if known.kind == "Service" else ref.name in known.hosts
+                if same and named and ref.port in (None, known.port):
+                    found = policy if found is None or ref.port is not None else found
+        return found
+
+    def _add_cluster(self, name: str, places: tuple[Place, ...], settings: ClusterSettings) -> None:
+        before = self._previous.clusters.get(name) if self._previous is not None else None
+        if before is not None and before.settings == settings:
+            self._clusters[name] = before
+        else:
+            connect = Connector(self._dialler, settings.connect_timeout)
+            self._clusters[name] = Cluster(name, [each.endpoint() for each in places], connect, settings, self._random)
+        self._places[name] = places
+
+    # -- listeners -----------------------------------------------------------------------------------------------
+
+    def _services(self) -> dict[bytes, RouteTable]:
+        tables = {}
+        for backend in self._backends.values():
+            if backend.known.protocol not in ("http", "http2", "grpc"):
+                continue
+            table = self._table(backend)
+            for authority in backend.known.authorities():
+                tables[authority.encode()] = table
+        return tables
+
+    def _table(self, backend: _Backend) -> RouteTable:
+        known = backend.known
+        parent = Parent(known.kind, known.namespace, known.name, known.port, known.port_name)
+        routes = [each.model for each in self._documents.http_routes]
+        world = World(self._find_cluster, chain_of)
+        return build_table(parent, routes, self._proxy.namespace, Defaults(backend.route, known.cluster), world)
+
+    def _find_cluster(self, kind: str, name: str, port: int) -> str:
+        """The cluster a backendRef means; empty when there is none, which answers 500."""
+        cluster = f"{name}:{port}"
+        if kind == "ServiceEntry":
+            host = name.partition("/")[2]
+            cluster = f"{host}:{port}"
+        return cluster if cluster in self._clusters else ""
+
+    def _outbound(self, place: int, outbound: Outbound, services: Mapping[bytes, RouteTable]) -> Plan:
+        name = f"outbound-{place}"
+        self._refuse_unserved(outbound.protocol, f"outbound[{place}]")
+        fixed, tcp_cluster = None, ""
+        if outbound.service is not None:
+            backend = self._named(outbound.service.host, outbound.service.port, f"spec.outbound[{place}].service")
+            fixed, tcp_cluster = self._table(backend), backend.known.cluster
+        return Plan(
+            name=name,
+            inbound=False,
+            protocol=outbound.protocol,
+            mode=Mode.DISABLE,
+            proxy_name=self._proxy_name,
+            forwarding=Forwarding(inbound=False, pseudonym=self._proxy_name + b"-out"),
+            clusters=self._clusters,
+            services=services,
+            fixed=fixed,
+            tcp_cluster=tcp_cluster,
+        )
+
+    def _named(self, host: str, port: int, field: str) -> _Backend:
+        wanted = f"{host.lower()}:{port}"
+        for backend in self._backends.values():
+            if wanted in backend.known.authorities():
+                return backend
+        known = sorted({f"{each.known.hosts[0]}:{each.known.port}" for each in self._backends.values()})
+        raise self._error(
+            field, wanted, f"expected the name and port of a known service: {', '.join(known) or 'there is none'}"
+        )
+
+    def _inbound(self, place: int, inbound: Inbound) -> Plan:
+        name = f"inbound-{place}"
+        self._refuse_unserved(inbound.protocol, f"inbound[{place}]")
+        metadata = self._proxy.metadata
+        policies = [each.model for each in self._documents.peer_authentications]
+        port = inbound.app.port or inbound.listen.port
+        mode = Mode[mode_for(policies, metadata.namespace, metadata.labels, ROOT_NAMESPACE, port)]
+        if mode is not Mode.DISABLE and self._identity is None:
+            expected = f"a certificate source, for PeerAuthentication asks for mutual TLS here ({mode.name})"
+            raise self._error("spec.identity", "nothing", expected)
+        cluster = f"app:{inbound.app}"
+        self._add_cluster(cluster, (Place(inbound.app.host, inbound.app.port),), APP_SETTINGS)
+        route = Route(cluster, template="", targets=(Target(cluster),), total_weight=1, retry=APP_RETRY)
+        return Plan(
+            name=name,
+            inbound=True,
+            protocol=inbound.protocol,
+            mode=mode,
+            proxy_name=self._proxy_name,
+            forwarding=Forwarding(
+                inbound=True, pseudonym=self._proxy_name + b"-in", uri=self._proxy.spiffe_id.encode()
+            ),
+            clusters=self._clusters,
+            services={},
+            fixed=RouteTable([Candidate(ANY_PATH, 0, route)]),
+            tcp_cluster=cluster,
+            chain=self._inbound_chain(port),
+        )
+
+    def _inbound_chain(self, port: int) -> Chain:
+        metadata = self._proxy.metadata
+        scope = Scope(
+            namespace=metadata.namespace,
+            labels=metadata.labels,
+            port=port,
+            trust_domain=self._trust_domain,
+            root_namespace=ROOT_NAMESPACE,
+        )
+        return authorization_chain([each.model for each in self._documents.authorization_policies], scope)
+
+    @property
+    def _proxy_name(self) -> bytes:
+        metadata = self._proxy.metadata
+        return f"{metadata.name}.{metadata.namespace}".encode()
+
+    def _refuse_unserved(self, protocol: str, field: str) -> None:
+        if protocol in UNSERVED:
+            raise self._error(
+                f"spec.{field}.protocol", protocol, "expected one of auto, http, tcp: HTTP/2 is not served yet"
+            )
+
+    def _error(self, field: str, given: str, expected: str) -> ConfigError:
+        title = f"Proxy {self._proxy.namespace}/{self._proxy.name}"
+        return ConfigError([Problem("error", "value", "", 0, 0, title, field, given, expected)])
+
+
+# Toward our own app on this machine: no mesh, few surprises, so a broken connection is all that is tried again.
+APP_SETTINGS = ClusterSettings(pool=PoolSettings(warm=1))
+APP_RETRY = RetryPolicy(safe_only=frozenset({"reset"}))
+
+
+def _retry_policy(policy: BackendPolicy) -> RetryPolicy:
+    retry = policy.spec.retry
+    base = RetryPolicy(
+        attempts=retry.attempts,
+        codes=frozenset(retry.codes),
+        backoff_base=retry.backoff.base,
+        backoff_max=retry.backoff.max,
+        buffer=retry.buffer_limit,
+        safe_methods=frozenset(method.encode() for method in retry.methods),
+    )
+    if retry.on is None:
+        return replace(base, safe_only=base.safe_only | {"retriable-status-codes"}) if retry.codes else base
+    wanted = frozenset(retry.on)
+    return replace(base, any_method=base.any_method & wanted, safe_only=wanted - base.any_method)

@@ -1,0 +1,132 @@
+"""AuthorizationPolicy: who may do what. Istio's order: any DENY that matches denies; where there is no ALLOW policy
+everything else is allowed; where there is one, only what an ALLOW rule matches.
+
+Source: istio/api security/v1beta1/authorization_policy.proto. Allowing allocates nothing; a denial is explained by the
+ALLOW rule that came nearest, with the first predicate of it that failed and the value it saw.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from meshd.config.authorization import AuthorizationPolicy
+from meshd.core import flags
+from meshd.core.chain import EMPTY_CHAIN, Chain
+from meshd.core.decision import ALLOWED_BY_DEFAULT, Verdict
+from meshd.core.exchange import Exchange
+from meshd.core.reply import Reply
+from meshd.filters.authz_rules import CompiledRule, compile_rule
+from meshd.filters.base import Scope
+
+BODY = b"RBAC: access denied"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One rule of one policy, with the verdict it leads to, made once."""
+
+    rule: CompiledRule
+    verdict: Verdict
+    detail: str
+
+
+class Authorizer:
+    """The policies of one workload port, compiled. Pure: an exchange in, a verdict out."""
+
+    __slots__ = ("allow", "audit", "deny", "has_allow", "policies", "shadow")
+
+    def __init__(self, policies: Iterable[AuthorizationPolicy], scope: Scope) -> None:
+        selected = [policy for policy in policies if selects(policy, scope)]
+        enforced = [policy for policy in selected if not policy.is_dry_run]
+        self.policies = tuple(f"{policy.namespace}/{policy.name}" for policy in selected)
+        self.deny = _entries(enforced, "DENY", scope)
+        self.allow = _entries(enforced, "ALLOW", scope)
+        self.audit = _entries(enforced, "AUDIT", scope)
+        self.shadow = _entries([policy for policy in selected if policy.is_dry_run], "", scope)
+        self.has_allow = any(policy.spec.action == "ALLOW" for policy in enforced)
+
+    def decide(self, exchange: Exchange) -> Verdict:
+        """The verdict, for a denial with the nearest rule that would have allowed it."""
+        for entry in self.deny:
+            if entry.rule.holds(exchange):
+                return entry.verdict
+        if not self.has_allow:
+            return ALLOWED_BY_DEFAULT
+        for entry in self.allow:
+            if entry.rule.holds(exchange):
+                return entry.verdict
+        return self._explain(exchange)
+
+    def _explain(self, exchange: Exchange) -> Verdict:
+        nearest, furthest, check = None, -1, None
+        for entry in self.allow:
+            failure = entry.rule.first_failure(exchange)
+            if failure is not None and failure[0] > furthest:
+                nearest, (furthest, check) = entry, failure
+        if nearest is None or check is None:
+            return Verdict(allowed=False, failed="no ALLOW policy has a rule")
+        observed = check.observed(exchange).decode("utf-8", "backslashreplace")
+        place = f"{nearest.verdict.policy} rule {nearest.verdict.rule}"
+        return Verdict(allowed=False, nearest=place, failed=check.name, observed=observed or "nothing")
+
+    def step(self, exchange: Exchange) -> Reply | None:
+        """Enforce."""
+        verdict = exchange.verdict = self.decide(exchange)
+        if self.audit or self.shadow:
+            self._note(exchange)
+        return None if verdict.allowed else _denied(verdict)
+
+    def _note(self, exchange: Exchange) -> None:
+        for name, entries in (("audit", self.audit), ("dry-run", self.shadow)):
+            matched = [entry for entry in entries if entry.rule.holds(exchange)]
+            if matched:
+                exchange.note(name, ", ".join(f"{each.verdict.action} {each.verdict.policy}" for each in matched))
+
+    def __repr__(self) -> str:
+        return f"<Authorizer {len(self.deny)} DENY, {len(self.allow)} ALLOW, {len(self.audit)} AUDIT rules>"
+
+
+def authorization_chain(policies: Iterable[AuthorizationPolicy], scope: Scope) -> Chain:
+    """The step of one workload port; none when no policy selects it."""
+    authorizer = Authorizer(policies, scope)
+    return Chain((authorizer.step,)) if authorizer.policies else EMPTY_CHAIN
+
+
+def selects(policy: AuthorizationPolicy, scope: Scope) -> bool:
+    """Whether a policy is for this workload. One that names targets is for gateways and waypoints, not for sidecars."""
+    spec = policy.spec
+    if spec.target_ref is not None or spec.target_refs:
+        return False
+    if policy.namespace not in (scope.namespace, scope.root_namespace):
+        return False
+    wanted = spec.selector.match_labels if spec.selector is not None else {}
+    return wanted.items() <= scope.labels.items()
+
+
+def _entries(policies: list[AuthorizationPolicy], action: str, scope: Scope) -> tuple[Entry, ...]:
+    """The rules of every policy with that action (of any, when empty), in the order of the policies' names."""
+    found = []
+    for policy in sorted(policies, key=lambda each: (each.namespace, each.name)):
+        if action and policy.spec.action != action:
+            continue
+        name = f"{policy.namespace}/{policy.name}"
+        for place, rule in enumerate(policy.spec.rules):
+            compiled = compile_rule(rule, policy.namespace, scope, deny=policy.spec.action != "ALLOW")
+            verdict = Verdict(policy.spec.action == "ALLOW", policy.spec.action, name, place)
+            found.append(Entry(compiled, verdict, detail_of(policy.namespace, policy.name, place)))
+    return tuple(found)
+
+
+def detail_of(namespace: str, name: str, rule: int) -> str:
+    """The response code detail, as Istio names its policies to Envoy."""
+    return f"rbac_access_denied_matched_policy[ns[{namespace}]-policy[{name}]-rule[{rule}]]"
+
+
+def _denied(verdict: Verdict) -> Reply:
+    if verdict.policy:
+        namespace, _, name = verdict.policy.partition("/")
+        details = detail_of(namespace, name, verdict.rule)
+    else:
+        details = "rbac_access_denied_matched_policy[none]"
+        if verdict.nearest:
+            details += f" nearest {verdict.nearest}: {verdict.failed}, saw {verdict.observed}"
+    return Reply(403, flags.DENIED, details, "http_request_denied", body=BODY)

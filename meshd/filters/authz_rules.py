@@ -1,0 +1,279 @@
+"""One rule of an AuthorizationPolicy as checks on an exchange.
+
+Every field, with its not-twin, becomes one `Check`: a name for people, a test, and what the test looks at. A rule holds
+when one of its sources, one of its operations and all of its conditions hold. A header that comes more than once must not
+open a way around: in a DENY one bad value is enough, in an ALLOW every value must do.
+"""
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from meshd.config.authorization import Condition, Operation, Rule, Source
+from meshd.core.exchange import Exchange
+from meshd.filters.base import Scope
+from meshd.filters.strings import BytesTest, compile_hosts, compile_paths, compile_strings
+
+Look = Callable[[Exchange], bytes]
+Block = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One predicate. `observed` is only asked for when somebody wants to know why."""
+
+    name: str
+    holds: Callable[[Exchange], bool]
+    observed: Look
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRule:
+    """Alternatives of sources, alternatives of operations, and conditions that must all hold. Empty: anything."""
+
+    sources: tuple[tuple[Check, ...], ...]
+    operations: tuple[tuple[Check, ...], ...]
+    conditions: tuple[Check, ...]
+
+    def holds(self, exchange: Exchange) -> bool:
+        """Whether the rule matches."""
+        for alternatives in (self.operations, self.sources):
+            if alternatives:
+                for checks in alternatives:
+                    for check in checks:
+                        if not check.holds(exchange):
+                            break
+                    else:
+                        break
+                else:
+                    return False
+        return all(check.holds(exchange) for check in self.conditions)
+
+    def first_failure(self, exchange: Exchange) -> tuple[int, Check] | None:
+        """How many checks held before the first that failed, in the alternative that came furthest; None if it matches."""
+        passed = 0
+        for alternatives in (self.sources, self.operations, (self.conditions,)):
+            failures = [_failure(checks, exchange) for checks in alternatives]
+            if failures and all(failure is not None for failure in failures):
+                held, check = max((each for each in failures if each is not None), key=lambda each: each[0])
+                return passed + held, check
+            passed += 10  # a whole part that holds outweighs any number of checks in the next
+        return None
+
+
+def _failure(checks: tuple[Check, ...], exchange: Exchange) -> tuple[int, Check] | None:
+    for place, check in enumerate(checks):
+        if not check.holds(exchange):
+            return place, check
+    return None
+
+
+def compile_rule(rule: Rule, namespace: str, scope: Scope, *, deny: bool) -> CompiledRule:
+    """`namespace` is the policy's own; `deny` decides how repeated headers count."""
+    return CompiledRule(
+        sources=tuple(tuple(_source(each.source, namespace, scope)) for each in rule.from_),
+        operations=tuple(tuple(_operation(each.operation, scope)) for each in rule.to),
+        conditions=tuple(check for each in rule.when for check in _condition(each, namespace, scope, deny=deny)),
+    )
+
+
+def _pair(
+    name: str,
+    wanted: tuple[str, ...],
+    unwanted: tuple[str, ...],
+    test: Callable[[tuple[str, ...]], BytesTest],
+    look: Look,
+) -> Iterator[Check]:
+    """The check of a field and that of its not-twin."""
+    if wanted:
+        yes = test(wanted)
+        yield Check(f"{name}: {_shown(wanted)}", lambda exchange: yes(look(exchange)), look)
+    if unwanted:
+        no = test(unwanted)
+        twin = "not" + name[0].upper() + name[1:]
+        yield Check(f"{twin}: {_shown(unwanted)}", lambda exchange: not no(look(exchange)), look)
+
+
+def _shown(values: tuple[str, ...]) -> str:
+    return "[" + ", ".join(f'"{value}"' for value in values) + "]"
+
+
+def _source(source: Source, namespace: str, scope: Scope) -> Iterator[Check]:
+    def principals(values: tuple[str, ...]) -> BytesTest:
+        return compile_strings(tuple(each for value in values for each in with_aliases(value, scope)))
+
+    def accounts(values: tuple[str, ...]) -> BytesTest:
+        return compile_accounts(values, namespace)
+
+    yield from _pair("principals", source.principals, source.not_principals, principals, look_principal)
+    yield from _pair(
+        "requestPrincipals", source.request_principals, source.not_request_principals, compile_strings, look_nothing
+    )
+    yield from _pair("namespaces", source.namespaces, source.not_namespaces, compile_strings, look_namespace)
+    yield from _pair("serviceAccounts", source.service_accounts, source.not_service_accounts, accounts, look_account)
+    yield from _pair("trustDomains", source.trust_domains, source.not_trust_domains, compile_strings, look_trust_domain)
+    yield from _pair("ipBlocks", source.ip_blocks, source.not_ip_blocks, compile_blocks, look_address)
+    yield from _pair(
+        "remoteIpBlocks", source.remote_ip_blocks, source.not_remote_ip_blocks, compile_blocks, look_address
+    )
+
+
+def _operation(operation: Operation, scope: Scope) -> Iterator[Check]:
+    port = str(scope.port).encode()
+    yield from _pair(
+        "hosts", operation.hosts, operation.not_hosts, compile_hosts, lambda exchange: exchange.head.authority
+    )
+    yield from _pair("ports", operation.ports, operation.not_ports, compile_strings, lambda _: port)
+    yield from _pair(
+        "methods", operation.methods, operation.not_methods, compile_strings, lambda exchange: exchange.head.method
+    )
+    yield from _pair("paths", operation.paths, operation.not_paths, compile_paths, lambda exchange: exchange.head.path)
+
+
+def _condition(condition: Condition, namespace: str, scope: Scope, *, deny: bool) -> Iterator[Check]:
+    key, wanted, unwanted = condition.key, condition.values, condition.not_values
+    if key.startswith("request.headers["):
+        yield from _header(key, wanted, unwanted, deny=deny)
+        return
+    if key in ("source.ip", "remote.ip", "destination.ip"):
+        look = look_local_address if key == "destination.ip" else look_address
+        yield from _named(key, wanted, unwanted, compile_blocks, look)
+    elif key == "source.principal":
+        expanded = tuple(each for value in wanted for each in with_aliases(value, scope))
+        refused = tuple(each for value in unwanted for each in with_aliases(value, scope))
+        yield from _named(key, expanded, refused, compile_strings, look_principal)
+    elif key == "source.serviceAccount":
+        yield from _named(key, wanted, unwanted, lambda values: compile_accounts(values, namespace), look_account)
+    elif key == "destination.port":
+        port = str(scope.port).encode()
+        yield from _named(key, wanted, unwanted, compile_strings, lambda _: port)
+    else:
+        yield from _named(key, wanted, unwanted, compile_strings, LOOKS.get(key, look_nothing))
+
+
+def _named(
+    key: str,
+    wanted: tuple[str, ...],
+    unwanted: tuple[str, ...],
+    test: Callable[[tuple[str, ...]], BytesTest],
+    look: Look,
+) -> Iterator[Check]:
+    if wanted:
+        yes = test(wanted)
+        yield Check(f"{key} values: {_shown(wanted)}", lambda exchange: yes(look(exchange)), look)
+    if unwanted:
+        no = test(unwanted)
+        yield Check(f"{key} notValues: {_shown(unwanted)}", lambda exchange: not no(look(exchange)), look)
+
+
+def _header(key: str, wanted: tuple[str, ...], unwanted: tuple[str, ...], *, deny: bool) -> Iterator[Check]:
+    name = key[len("request.headers[") : -1].lower().encode()
+
+    def look(exchange: Exchange) -> bytes:
+        return exchange.head.get(name) or b""
+
+    def values(exchange: Exchange) -> list[bytes]:
+        return [value for key, value in exchange.head.headers if key == name] or [b""]
+
+    if wanted:
+        yes = compile_strings(wanted)
+        if deny:
+            yield Check(f"{key} values: {_shown(wanted)}", lambda x: any(map(yes, values(x))) or yes(look(x)), look)
+        else:
+            yield Check(f"{key} values: {_shown(wanted)}", lambda x: all(map(yes, values(x))), look)
+    if unwanted:
+        no = compile_strings(unwanted)
+        if deny:
+            yield Check(f"{key} notValues: {_shown(unwanted)}", lambda x: not all(map(no, values(x))), look)
+        else:
+            yield Check(
+                f"{key} notValues: {_shown(unwanted)}", lambda x: not (any(map(no, values(x))) or no(look(x))), look
+            )
+
+
+# -- what checks look at -----------------------------------------------------------------------------------------
+
+
+def look_principal(exchange: Exchange) -> bytes:
+    """Trust domain and path of the SPIFFE ID; empty when the peer proved nothing."""
+    return exchange.peer.principal
+
+
+def look_namespace(exchange: Exchange) -> bytes:
+    """The namespace of the peer's identity."""
+    return exchange.peer.namespace
+
+
+def look_account(exchange: Exchange) -> bytes:
+    """`namespace/service-account`; empty when the identity has none."""
+    peer = exchange.peer
+    return peer.namespace + b"/" + peer.service_account if peer.service_account else b""
+
+
+def look_trust_domain(exchange: Exchange) -> bytes:
+    """The trust domain of the peer's identity."""
+    return exchange.peer.trust_domain
+
+
+def look_address(exchange: Exchange) -> bytes:
+    """The address of the peer: the physical one, for no proxy in front of us is trusted to name another."""
+    return exchange.peer.address.encode()
+
+
+def look_local_address(exchange: Exchange) -> bytes:
+    """The address the peer connected to."""
+    return exchange.peer.local_address.encode()
+
+
+def look_server_name(exchange: Exchange) -> bytes:
+    """The SNI of the handshake."""
+    return exchange.peer.server_name.encode()
+
+
+def look_nothing(_exchange: Exchange) -> bytes:
+    """Attributes of a validated token, of which there is none: absent."""
+    return b""
+
+
+LOOKS = {"source.namespace": look_namespace, "connection.sni": look_server_name}
+
+
+def with_aliases(principal: str, scope: Scope) -> Iterator[str]:
+    """A principal of the mesh's own trust domain, written with any of its names, stands for all of them (Istio)."""
+    names = (scope.trust_domain, *scope.aliases)
+    domain, slash, rest = principal.partition("/")
+    if slash and domain in (*names, "cluster.local"):
+        yield from (f"{name}/{rest}" for name in names)
+    else:
+        yield principal
+
+
+def compile_accounts(values: tuple[str, ...], namespace: str) -> BytesTest:
+    """`account` means the policy's own namespace, `namespace/account` any."""
+    wanted = frozenset((value if "/" in value else f"{namespace}/{value}").encode() for value in values)
+    return lambda given: given in wanted
+
+
+def compile_blocks(values: tuple[str, ...]) -> BytesTest:
+    """A test whether an address lies in any of the blocks; addresses are few, so answers are remembered."""
+    blocks: tuple[Block, ...] = tuple(ipaddress.ip_network(value, strict=False) for value in values)
+    known: dict[bytes, bool] = {}
+
+    def test(given: bytes) -> bool:
+        found = known.get(given)
+        if found is None:
+            found = _within(given, blocks)
+            if len(known) >= 4096:
+                known.clear()
+            known[given] = found
+        return found
+
+    return test
+
+
+def _within(given: bytes, blocks: tuple[Block, ...]) -> bool:
+    try:
+        address = ipaddress.ip_address(given.decode("ascii").partition("%")[0])
+    except ValueError:
+        return False
+    return any(address.version == block.version and address in block for block in blocks)

@@ -1,0 +1,126 @@
+"""From HTTPRoutes to the table of one service port.
+
+Sources: Gateway API HTTPRoute and GEP-1294: a route in the namespace of its Service binds every caller, one in a caller's
+own namespace binds that namespace alone and goes before it. A backend that does not exist keeps its weight and answers
+500. A rule without backends answers 500; a service without routes gets its own traffic.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from meshd.config.http_route import HTTPBackendRef, HTTPRoute, HTTPRule
+from meshd.config.references import ParentRef
+from meshd.config.route_filters import HTTPFilter
+from meshd.core.chain import Chain
+from meshd.core.route import Route, Target
+from meshd.routing.matcher import compile_match
+from meshd.routing.table import Candidate, RouteTable
+
+ChainOf = Callable[[Iterable[HTTPFilter], bytes], Chain]  # filters and the prefix that was matched → their steps
+FindCluster = Callable[[str, str, int], str]  # kind and namespace/name and port → cluster, empty when there is none
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The service port that routes attach to."""
+
+    kind: str  # Service or ServiceEntry
+    namespace: str
+    name: str
+    port: int
+    port_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a route gets that says nothing of its own: the BackendPolicy's, or the house's."""
+
+    route: Route
+    cluster: str
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a route refers to beyond itself."""
+
+    find: FindCluster
+    chain_of: ChainOf
+
+
+def build_table(
+    parent: Parent, routes: Iterable[HTTPRoute], own_namespace: str, defaults: Defaults, world: World
+) -> RouteTable:
+    """The table of one service port as callers in `own_namespace` see it."""
+    attached = [route for route in routes if any(_means(ref, route, parent) for ref in route.spec.parent_refs)]
+    consumer = [route for route in attached if route.namespace == own_namespace != parent.namespace]
+    chosen = consumer or [route for route in attached if route.namespace == parent.namespace]
+    chosen.sort(key=lambda route: (route.metadata.creation_timestamp or "", route.namespace, route.name))
+    candidates: list[Candidate] = []
+    for route in chosen:
+        for place, rule in enumerate(route.spec.rules):
+            candidates += _candidates(route, place, rule, len(candidates), _Context(defaults, world))
+    if not chosen:
+        own = Target(defaults.cluster)
+        whole = replace(
+            defaults.route, name=f"{parent.kind}/{parent.namespace}/{parent.name}", targets=(own,), total_weight=1
+        )
+        candidates = [Candidate(compile_match(HTTPRule().matches[0]), 0, replace(whole, template="/"))]
+    return RouteTable(candidates)
+
+
+def _means(ref: ParentRef, route: HTTPRoute, parent: Parent) -> bool:
+    if not (ref.is_service if parent.kind == "Service" else ref.is_service_entry):
+        return False
+    if ref.name != parent.name or (ref.namespace or route.namespace) != parent.namespace:
+        return False
+    return (ref.port is None or ref.port == parent.port) and (
+        ref.section_name is None or ref.section_name == parent.port_name
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    defaults: Defaults
+    world: World
+
+
+def _candidates(route: HTTPRoute, place: int, rule: HTTPRule, order: int, context: _Context) -> Iterator[Candidate]:
+    rule_name = rule.name or str(place)
+    for match in rule.matches or HTTPRule().matches:
+        compiled = compile_match(match)
+        prefix = compiled.path if compiled.kind == "PathPrefix" else b""
+        made = replace(
+            context.defaults.route,
+            name=f"HTTPRoute/{route.namespace}/{route.name}/{rule_name}",
+            template=match.path.value,
+            targets=tuple(_target(ref, route.namespace, prefix, context.world) for ref in rule.backend_refs),
+            total_weight=sum(ref.weight for ref in rule.backend_refs),
+            chain=context.world.chain_of(rule.filters, prefix),
+        )
+        yield Candidate(compiled, order, _with_timing(made, rule))
+
+
+def _target(ref: HTTPBackendRef, namespace: str, prefix: bytes, world: World) -> Target:
+    kind = ref.kind if ref.is_service or ref.kind == "ServiceEntry" else ""
+    cluster = world.find(kind, f"{ref.namespace or namespace}/{ref.name}", ref.port or 0)
+    return Target(cluster, ref.weight, world.chain_of(ref.filters, prefix))
+
+
+def _with_timing(route: Route, rule: HTTPRule) -> Route:
+    timeouts, retry = rule.timeouts, rule.retry
+    if timeouts is not None and timeouts.request is not None:
+        route = replace(route, timeout=timeouts.request or None)
+    if timeouts is not None and timeouts.backend_request is not None:
+        route = replace(route, attempt_timeout=timeouts.backend_request or None)
+    if retry is not None:
+        policy = route.retry
+        policy = replace(
+            policy,
+            attempts=retry.attempts or 1,
+            codes=policy.codes | frozenset(retry.codes),
+            safe_only=policy.safe_only | {"retriable-status-codes"},
+            backoff_base=policy.backoff_base if retry.backoff is None else retry.backoff,
+            backoff_max=policy.backoff_max if retry.backoff is None else 10 * retry.backoff,
+        )
+        route = replace(route, retry=policy)
+    return route

@@ -1,0 +1,103 @@
+"""From a match of a document to a predicate on a request head.
+
+Source: Gateway API HTTPRouteMatch: header names compare without case, query parameters with it, the first value of a
+repeated parameter counts, a regular expression must match all of the value.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from meshd.config.http_route import HeaderMatch, HTTPMatch, QueryParamMatch
+from meshd.core.head import RequestHead
+
+Predicate = Callable[[RequestHead], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One compiled match: where in the table it is looked up, what else must hold, and how specific it is."""
+
+    kind: str  # Exact, PathPrefix or RegularExpression
+    path: bytes  # of a prefix without its trailing slash; of a regular expression its source
+    predicates: tuple[Predicate, ...]
+    specificity: tuple[int, int, int, int, int]  # greater wins
+
+
+KIND_RANK = {"Exact": 2, "RegularExpression": 1, "PathPrefix": 0}
+
+
+def compile_match(match: HTTPMatch) -> Match:
+    """The specification's order: exact path, longest prefix, method, most headers, most query parameters.
+
+    Regular expressions, whose precedence it leaves open, stand between exact and prefix, as in Envoy-based gateways.
+    """
+    predicates: list[Predicate] = []
+    if match.method is not None:
+        predicates.append(_method(match.method.encode()))
+    predicates += [_header(header) for header in match.headers]
+    predicates += [_query(parameter) for parameter in match.query_params]
+    kind, value = match.path.type, match.path.value.encode()
+    if kind == "PathPrefix":
+        value = value.rstrip(b"/")
+    elif kind == "RegularExpression":
+        predicates.insert(0, _regex_path(value))
+    specificity = (KIND_RANK[kind], len(value), match.method is not None, len(match.headers), len(match.query_params))
+    return Match(kind, value, tuple(predicates), specificity)
+
+
+def _method(method: bytes) -> Predicate:
+    return lambda head: head.method == method
+
+
+def _regex_path(pattern: bytes) -> Predicate:
+    fullmatch = re.compile(pattern).fullmatch
+    return lambda head: fullmatch(head.path) is not None
+
+
+def _header(match: HeaderMatch) -> Predicate:
+    name, value = match.name.lower().encode(), match.value.encode()
+    if name == b"host":
+        return _host(match.type, value)
+    if match.type == "Exact":
+        return lambda head: head.get(name) == value
+    fullmatch = re.compile(value).fullmatch
+
+    def holds(head: RequestHead) -> bool:
+        found = head.get(name)
+        return found is not None and fullmatch(found) is not None
+
+    return holds
+
+
+def _host(kind: str, value: bytes) -> Predicate:
+    if kind == "Exact":
+        wanted = value.lower()
+        return lambda head: head.authority == wanted
+    fullmatch = re.compile(value).fullmatch
+    return lambda head: fullmatch(head.authority) is not None
+
+
+def _query(match: QueryParamMatch) -> Predicate:
+    name, value = match.name.encode(), match.value.encode()
+    if match.type == "Exact":
+        return lambda head: query_value(head.query, name) == value
+    fullmatch = re.compile(value).fullmatch
+
+    def holds(head: RequestHead) -> bool:
+        found = query_value(head.query, name)
+        return found is not None and fullmatch(found) is not None
+
+    return holds
+
+
+def query_value(query: bytes | None, name: bytes) -> bytes | None:
+    """The first value of a parameter, decoded; None when it is not there."""
+    if not query:
+        return None
+    for pair in query.split(b"&"):
+        key, _, value = pair.partition(b"=")
+        if unquote_to_bytes(key.replace(b"+", b" ")) == name:
+            return unquote_to_bytes(value.replace(b"+", b" "))
+    return None

@@ -1,0 +1,72 @@
+"""The routes of one service, compiled so that the number of routes hardly matters: exact paths in a dictionary, prefixes
+in a dictionary by their whole segments, regular expressions in a list."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from meshd.core.head import RequestHead
+from meshd.core.route import Route
+from meshd.routing.matcher import Match, Predicate
+
+# Most specific first: what else must hold, how specific, the route.
+Entry = tuple[tuple[Predicate, ...], tuple[int, ...], Route]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One match with its route, in the order of precedence among equals: the lower, the earlier."""
+
+    match: Match
+    order: int
+    route: Route
+
+
+class RouteTable:
+    """Frozen once built."""
+
+    __slots__ = ("_exact", "_prefixes", "_regexes", "_single", "routes")
+
+    def __init__(self, candidates: Iterable[Candidate]) -> None:
+        ordered = sorted(candidates, key=lambda each: ([-rank for rank in each.match.specificity], each.order))
+        self.routes = tuple(dict.fromkeys(each.route for each in ordered))
+        self._exact: dict[bytes, list[Entry]] = {}
+        self._prefixes: dict[bytes, list[Entry]] = {}
+        self._regexes: list[Entry] = []
+        for each in ordered:
+            match = each.match
+            entry = (match.predicates, match.specificity, each.route)
+            if match.kind == "Exact":
+                self._exact.setdefault(match.path, []).append(entry)
+            elif match.kind == "PathPrefix":
+                self._prefixes.setdefault(match.path, []).append(entry)
+            else:
+                self._regexes.append(entry)
+        everything = [each for each in ordered if each.match.kind == "PathPrefix" and not each.match.path]
+        only = len(ordered) == 1 and everything and not everything[0].match.predicates
+        self._single = ordered[0].route if only else None
+
+    def find(self, head: RequestHead) -> Route | None:
+        """The most specific route whose match holds; None when none does."""
+        if self._single is not None:
+            return self._single
+        path = head.path
+        if self._exact and (entries := self._exact.get(path)) is not None:
+            for predicates, _, route in entries:
+                if all(predicate(head) for predicate in predicates):
+                    return route
+        for predicates, _, route in self._regexes:
+            if all(predicate(head) for predicate in predicates):
+                return route
+        prefixes = self._prefixes
+        prefix = path.rstrip(b"/") if path.endswith(b"/") else path
+        while True:  # the longest prefix first: drop one segment at a time
+            if (entries := prefixes.get(prefix)) is not None:
+                for predicates, _, route in entries:
+                    if all(predicate(head) for predicate in predicates):
+                        return route
+            if not prefix:
+                return None
+            prefix = prefix[: prefix.rfind(b"/")] if b"/" in prefix else b""
+
+    def __repr__(self) -> str:
+        return f"<RouteTable {len(self.routes)} routes>"
