@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from meshd.config.bootstrap import LoadedProxy, load_proxy
 from meshd.config.cross_check import cross_check
@@ -22,14 +21,7 @@ from meshd.identity.credentials import CredentialError, load_credentials
 RED, YELLOW, GREEN, BOLD, PLAIN = "\033[31m", "\033[33m", "\033[32m", "\033[1m", "\033[0m"
 
 
-class Subparsers(Protocol):
-    """What `ArgumentParser.add_subparsers` returns, as far as a command needs it."""
-
-    def add_parser(self, name: str, *, help: str, description: str) -> argparse.ArgumentParser:  # noqa: A002
-        """A parser for one command."""
-
-
-def add_parser(subparsers: Subparsers) -> None:
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:  # argparse has no other name
     """Declare the command."""
     told = "validate a bootstrap, its policies and certificates, or policies alone"
     parser = subparsers.add_parser("check", help=told, description=told)

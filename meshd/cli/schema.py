@@ -4,12 +4,11 @@ import argparse
 import json
 import sys
 
-from meshd.cli.check import Subparsers
 from meshd.config.documents import KINDS
 from meshd.config.schema import json_schema
 
 
-def add_parser(subparsers: Subparsers) -> None:
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:  # argparse has no other name
     """Declare the command."""
     told = "print the JSON Schema of a kind of document, or list the kinds"
     parser = subparsers.add_parser("schema", help=told, description=told)

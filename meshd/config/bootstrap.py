@@ -12,7 +12,8 @@ from meshd.config.model import Model
 from meshd.config.overrides import Override, apply, from_environment, from_flags
 from meshd.config.proxy import Proxy
 from meshd.config.reader import model_for, read_file, title_of
-from meshd.config.yaml_file import Spot, Text
+from meshd.config.spot import Spot
+from meshd.config.yaml_file import Text
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Adding a kind: its model in a file of its own, one line in KINDS, one field in `
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Final, Generic, TypeVar
 
 from meshd.config.authorization import AuthorizationPolicy
@@ -22,7 +22,7 @@ from meshd.config.rate_limit_policy import RateLimitPolicy
 from meshd.config.request_authentication import RequestAuthentication
 from meshd.config.service import EndpointSlice, Service
 from meshd.config.service_entry import ServiceEntry
-from meshd.config.yaml_file import Spot
+from meshd.config.spot import Spot
 
 R = TypeVar("R", bound=Resource)
 R_co = TypeVar("R_co", bound=Resource, covariant=True)
@@ -89,11 +89,23 @@ IGNORED_KINDS: Final[frozenset[str]] = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Document(Generic[R_co]):
-    """A model with the place it was read from."""
+    """A model with the place it was read from. Documents are equal when file and model are.
+
+    Positions travel packed and are unpacked when somebody asks: they weigh more than the model, and workers never ask.
+    """
 
     model: R_co
     file: str
-    spot: Spot
+    positions: Spot | bytes = field(compare=False, repr=False)
+
+    def __reduce__(self) -> "tuple[type[Document[R_co]], tuple[R_co, str, bytes]]":
+        packed = self.positions if isinstance(self.positions, bytes) else self.positions.pack()
+        return Document, (self.model, self.file, packed)
+
+    @property
+    def spot(self) -> Spot:
+        """Where everything in the document stands."""
+        return Spot.unpack(self.positions) if isinstance(self.positions, bytes) else self.positions
 
     @property
     def title(self) -> str:
@@ -132,7 +144,7 @@ class Documents:
     digest: str = ""
 
     def __len__(self) -> int:
-        return sum(len(getattr(self, field.name)) for field in fields(self)[:-2])
+        return sum(len(getattr(self, each.name)) for each in fields(self)[:-2])
 
     def __repr__(self) -> str:
         return f"<Documents {len(self)} documents, {len(self.problems)} warnings, {self.digest[:12]}>"
@@ -140,5 +152,5 @@ class Documents:
 
 def of_kind(documents: "list[Document[Resource]]", model: type[R]) -> tuple[Document[R], ...]:
     """Those of one kind, in the order of namespace and name."""
-    found = [Document(each.model, each.file, each.spot) for each in documents if isinstance(each.model, model)]
+    found = [Document(each.model, each.file, each.positions) for each in documents if isinstance(each.model, model)]
     return tuple(sorted(found, key=lambda each: (each.model.namespace, each.model.name)))

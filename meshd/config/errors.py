@@ -45,7 +45,11 @@ class Problem:
 
     def __str__(self) -> str:
         parts = [self.place, f"{self.document} {self.field}".strip(), self.message]
-        return ": ".join(part for part in parts if part)
+        text = ": ".join(part for part in parts if part)
+        if text.isprintable():
+            return text
+        # Documents may be somebody else's: what they hold must not steer the terminal that shows it.
+        return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
     def as_json(self) -> dict[str, str | int]:
         """Plain data, one key a slot."""
@@ -84,6 +88,8 @@ def field_name(path: Path) -> str:
     for step in path:
         if isinstance(step, int):
             text += f"[{step}]"
+        elif len(step) > SHOWN:
+            text += f'["{step[: SHOWN - 1]}…"]'
         elif any(mark in step for mark in ".[] "):
             text += f'["{step}"]'
         else:
@@ -113,6 +119,8 @@ def one_of(names: Sequence[str | int]) -> str:
 
 def did_you_mean(given: str, names: Iterable[str]) -> str:
     """The nearest valid name as a question, or nothing when none is near. Case alone never hides a match."""
+    if len(given) > SHOWN:  # comparing costs the square of the length, and nobody mistypes so much
+        return ""
     by_lower = {name.lower(): name for name in names}
     close = get_close_matches(given.lower(), by_lower, n=1, cutoff=0.6)
     return f"did you mean {by_lower[close[0]]!r}?" if close else ""

@@ -10,14 +10,12 @@ from pydantic_core import ErrorDetails
 from meshd.config.errors import Path, Problem, Rule, did_you_mean, field_name, one_of, quote
 from meshd.config.model import Fault, Model, Nullable, Unsupported
 from meshd.config.scalars import WORDS
-from meshd.config.yaml_file import Value
+from meshd.config.yaml_file import MAX_PROBLEMS, Value
 
 M = TypeVar("M", bound=Model)
 
 # (path, whether the key is meant and not the value) → file, line, column.
 Where: TypeAlias = Callable[[Path, bool], tuple[str, int, int]]
-
-MAX_PROBLEMS: Final = 100  # of one document: more than anybody reads, and a bound on what a broken one can cost
 
 _TYPES: Final = {
     "string_type": "expected a string",
@@ -114,7 +112,7 @@ def _words(error: ErrorDetails, path: Path, model: type[Model]) -> tuple[Rule, s
     if kind == "missing":
         return "missing", "required, but missing", ""
     if kind == "extra_forbidden":
-        return "unknown", f"unknown field {path[-1]!r}", _known(path, model)
+        return "unknown", f"unknown field {quote(path[-1])}", _known(path, model)
     if kind in _TYPES:
         return "type", _TYPES[kind], _retype(kind, given)
     if kind == "literal_error":

@@ -20,11 +20,11 @@ from meshd.config.l4_route import TCPRoute, TLSRoute
 from meshd.config.model import Resource
 from meshd.config.peer_authentication import PeerAuthentication
 from meshd.config.rate_limit_policy import RateLimitPolicy
-from meshd.config.reader import Entry, read_document, read_file
+from meshd.config.reader import Entry, count_errors, read_document, read_file
 from meshd.config.request_authentication import RequestAuthentication
 from meshd.config.service import EndpointSlice, Service
 from meshd.config.service_entry import ServiceEntry
-from meshd.config.yaml_file import Value
+from meshd.config.yaml_file import MAX_PROBLEMS, Value
 
 # What a cluster writes into metadata without changing what the document says.
 _NOISE: Final = frozenset(("resourceVersion", "managedFields", "uid", "generation", "selfLink"))
@@ -37,13 +37,16 @@ def load_policies(paths: Sequence[Path]) -> Documents:
     for file in files:
         texts, trouble = read_file(file)
         problems += trouble
+        errors = len(trouble)
         for text in texts:
+            if errors >= MAX_PROBLEMS:
+                break
             found, trouble = read_document(text, str(file))
             entries += found
             problems += trouble
+            errors += count_errors(trouble)
     problems += _duplicates(document for document, _ in entries)
-    errors = [problem for problem in problems if problem.severity == "error"]
-    if errors:
+    if count_errors(problems):
         raise ConfigError(problems)
     return _collect(entries, problems)
 

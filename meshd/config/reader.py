@@ -1,15 +1,18 @@
 """From one file to its documents and problems: finds the model that a document names, and has it examined."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from meshd.config.documents import IGNORED_KINDS, KINDS, UNSUPPORTED_KINDS, Document
 from meshd.config.errors import Path as FieldPath
 from meshd.config.errors import Problem, did_you_mean, one_of, quote
 from meshd.config.examine import examine
 from meshd.config.model import Resource
-from meshd.config.yaml_file import MAX_BYTES, Spot, Text, Value, parse
+from meshd.config.spot import Spot
+from meshd.config.yaml_file import MAX_BYTES, MAX_PROBLEMS, Text, Value, parse
+
+MAX_TITLE: Final = 400  # the longest valid names fit
 
 Entry: TypeAlias = tuple[Document[Resource], Value]
 
@@ -28,12 +31,21 @@ def read_document(text: Text, file: str) -> tuple[list[Entry], list[Problem]]:
     """The documents of one YAML document: none when it is empty, several when it is a List."""
     entries: list[Entry] = []
     problems: list[Problem] = []
+    errors = 0
     for data, spot in flatten(text.data, text.spot):
+        if errors >= MAX_PROBLEMS:
+            break
         entry, trouble = _read_one(data, spot, file)
         problems += trouble
+        errors += count_errors(trouble)
         if entry is not None:
             entries.append((entry, data))
     return entries, problems
+
+
+def count_errors(problems: Iterable[Problem]) -> int:
+    """How many of the problems are not just warnings."""
+    return sum(problem.severity == "error" for problem in problems)
 
 
 def flatten(data: Value, spot: Spot) -> Iterator[tuple[Value, Spot]]:
@@ -60,7 +72,7 @@ def title_of(data: Value) -> str:
     metadata = metadata if isinstance(metadata, dict) else {}
     kind, name, namespace = data.get("kind"), metadata.get("name"), metadata.get("namespace", "default")
     where = f" {namespace}/{name}" if isinstance(name, str) and isinstance(namespace, str) else ""
-    return f"{kind}{where}" if isinstance(kind, str) else ""
+    return f"{kind}{where}"[:MAX_TITLE] if isinstance(kind, str) else ""
 
 
 def _read_one(data: Value, spot: Spot, file: str) -> tuple[Document[Resource] | None, list[Problem]]:

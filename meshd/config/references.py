@@ -95,7 +95,7 @@ class PolicyTargetRef(Model):
 
 
 class ServiceTarget(Model):
-    """The Service that a policy of meshd.dev attaches to. ServiceEntry is a target as well: its host is the name."""
+    """The Service or ServiceEntry that a policy of meshd.dev attaches to, by the name of its document, not its host."""
 
     group: Group = ""
     kind: Literal["Service", "ServiceEntry"] = "Service"

@@ -116,15 +116,6 @@ def _target(value: object) -> Address:
     return address
 
 
-def _regex(value: object) -> str:
-    if not isinstance(value, str):
-        raise refusal("expected a regular expression as a string")
-    problem = regex_fault(value)
-    if problem:
-        raise refusal(problem)
-    return value
-
-
 def regex_fault(text: str) -> str:
     """Why it is not a regular expression, or nothing."""
     try:
@@ -159,7 +150,6 @@ Size: TypeAlias = Annotated[
 ]
 ListenAddress: TypeAlias = Annotated[Address, PlainValidator(_address), _SPELT, WithJsonSchema({"type": "string"})]
 TargetAddress: TypeAlias = Annotated[Address, PlainValidator(_target), _SPELT, WithJsonSchema({"type": "string"})]
-Regex: TypeAlias = Annotated[str, PlainValidator(_regex), WithJsonSchema({"type": "string", "format": "regex"})]
 
 Port: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
 Int32: TypeAlias = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]

@@ -78,7 +78,7 @@ class ServiceEntrySpec(Model):
     def faults(self) -> Iterator[Fault]:
         """What the resolution allows."""
         for place, host in enumerate(self.hosts):
-            if not _HOST.match(host) or len(host) > 253:
+            if len(host) > 253 or not _HOST.match(host):
                 yield Fault(("hosts", place), "expected a DNS name, '*.' allowed in front; a bare '*' is not")
         yield from repeats(("ports",), (port.name for port in self.ports), "name")
         yield from repeats(("ports",), (port.number for port in self.ports), "number")

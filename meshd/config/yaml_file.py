@@ -13,18 +13,20 @@ Rule 4: sequences become tuples, so that what was read can be kept without fear 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 import yaml
 from yaml.cyaml import CParser  # type: ignore[attr-defined]  # it is re-exported, the stubs do not say so
 
 from meshd.config.errors import Path, Problem, Rule, field_name, quote
+from meshd.config.spot import Spot
 
 Value: TypeAlias = "bool | int | float | str | tuple[Value, ...] | dict[str, Value] | None"
 
 MAX_BYTES: Final = 4 * 1024 * 1024
 MAX_DEPTH: Final = 100
 MAX_NODES: Final = 200_000
+MAX_PROBLEMS: Final = 100  # of one file: more than anybody reads
 NAMED_DEPTH: Final = 12  # steps of a path that a message shows; the line says the rest
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
@@ -40,26 +42,6 @@ _CONSTANTS: Final[dict[str, bool | float | None]] = {
 }
 _CORE: Final = ("str", "int", "float", "bool", "null", "map", "seq")
 _CORE_TAGS: Final = frozenset(f"tag:yaml.org,2002:{name}" for name in _CORE)
-
-
-class Spot(NamedTuple):
-    """Where a value stands, and the key before it. Lines and columns count from 1."""
-
-    line: int
-    column: int
-    key_line: int
-    key_column: int
-    children: "dict[str | int, Spot] | None" = None
-
-    def find(self, path: Path) -> "Spot":
-        """The spot of the longest known start of a path."""
-        spot = self
-        for step in path:
-            child = spot.children.get(step) if spot.children else None
-            if child is None:
-                break
-            spot = child
-        return spot
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +140,8 @@ class _Reader:
 
     def problem(self, error: _Refused) -> None:
         """Note what stopped the reading, or what was wrong but did not."""
+        if len(self.problems) >= MAX_PROBLEMS:
+            return
         path = field_name(self.path()[:NAMED_DEPTH])
         self.problems.append(
             Problem("error", error.rule, self.file, *error.at, field=path, given=error.given, expected=error.expected)
@@ -208,7 +192,7 @@ class _Reader:
         frame.merging = key == "<<" and event.implicit[0]
         if key in frame.pairs:
             first = frame.spots[key]
-            given = f"{key!r} twice"
+            given = f"{quote(key)} twice"
             twice = f"a key may stand once; it stands first in line {first.key_line}, column {first.key_column}"
             self.problem(_Refused(at, twice, rule="duplicate", given=given))
         frame.key, frame.key_at = key, at
@@ -222,7 +206,7 @@ class _Reader:
                 return found.group()[1:]
             set_to = (self.environ or {}).get(name)
             if set_to is None:
-                expected = f"the environment variable {name!r} is not set; set it, or write $${{ for a literal ${{"
+                expected = f"the environment variable {quote(name)} is not set; set it, or write $${{ for a literal ${{"
                 self.problem(_Refused(at, expected, rule="value", given=quote(text)))
                 return text
             self.expanded.add(self.path())
@@ -233,7 +217,7 @@ class _Reader:
     def check_tag(self, tag: str | None, at: tuple[int, int]) -> None:
         """Only the tags of JSON's types make sense here."""
         if tag is not None and tag not in _CORE_TAGS and tag != "!":
-            raise _Refused(at, f"the tag {tag} is not supported; write plain YAML")
+            raise _Refused(at, f"the tag {quote(tag)} is not supported; write plain YAML")
 
     def alias(self, anchor: str | None, at: tuple[int, int]) -> None:
         """Repeat an anchored value."""
@@ -241,7 +225,7 @@ class _Reader:
             raise _Refused(at, "a key must be a plain string, not an alias")
         found = self.anchors.get(anchor or "")
         if found is None:
-            raise _Refused(at, f"the alias *{anchor} names no finished anchor of this document")
+            raise _Refused(at, f"the alias {quote(anchor)} names no finished anchor of this document")
         value, spot, nodes = found
         self.add(value, at, nodes=nodes, children=spot.children)
 

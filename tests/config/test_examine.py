@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from support.documents import document, problems_of, text_of
 
 from meshd.config.documents import KINDS
-from meshd.config.examine import MAX_PROBLEMS, annotation_at, look
+from meshd.config.examine import annotation_at, look
 from meshd.config.http_route import HTTPRoute, PathMatch
-from meshd.config.yaml_file import parse
+from meshd.config.yaml_file import MAX_PROBLEMS, parse
 
 GATEWAY = "gateway.networking.k8s.io/v1"
 ISTIO = "networking.istio.io/v1"

@@ -12,7 +12,8 @@ from support.shared import shared_folder
 
 from meshd.config.reader import flatten, model_for, read_document, read_file, title_of
 from meshd.config.service import Service
-from meshd.config.yaml_file import Spot, parse
+from meshd.config.spot import Spot
+from meshd.config.yaml_file import parse
 
 HERE = Spot(1, 1, 1, 1)
 SCRAPS = (

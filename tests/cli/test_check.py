@@ -1,0 +1,110 @@
+"""`meshd check`: what it says, and its exit codes."""
+
+import argparse
+import json
+
+import pytest
+from support.ca import MeshCA
+from support.documents import text_of
+
+from meshd.cli.check import add_parser, check, report
+from meshd.config.errors import Problem
+
+SERVICE = text_of("Service", "v1", "ports: [{port: 80}]")
+OUTBOUND = "outbound: [{listen: '127.0.0.1:0'}]"
+
+
+def run(*words):
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    args = parser.parse_args(["check", *map(str, words)])
+    return args.run(args)
+
+
+def proxy(folder, identity="identity: {certificates: certs, serviceAccount: orders}"):
+    file = folder / "proxy.yaml"
+    file.write_text(
+        text_of("Proxy", "meshd.dev/v1alpha1", f"{identity}\n{OUTBOUND}").replace("namespace: ns", "namespace: default")
+    )
+    return file
+
+
+@pytest.fixture
+def mesh(tmp_path):
+    mesh = MeshCA(tmp_path / "mesh")
+    mesh.issue("orders", folder=tmp_path / "certs")
+    return mesh
+
+
+def test_nothing_named_is_wrong_usage(capsys):
+    assert run() == 2
+    assert "name a bootstrap" in capsys.readouterr().err
+
+
+def test_policies_alone(tmp_path, capsys):
+    (tmp_path / "a.yaml").write_text(SERVICE)
+    assert run(tmp_path) == 0
+    assert capsys.readouterr().out == "ok: 1 document, 0 errors, 0 warnings\n"
+
+
+def test_errors_come_first_and_fail(tmp_path, capsys):
+    (tmp_path / "a.yaml").write_text("apiVersion: v1\nkind: Pod\n---\napiVersion: v1\nkind: Sevice\n")
+    assert run(tmp_path) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(
+        f"error: {tmp_path / 'a.yaml'}:5:7: Sevice kind: got 'Sevice', expected a known kind; did you mean"
+    )
+    assert lines[1].startswith("warning: ")
+    assert lines[2] == "not usable: 0 documents, 1 error, 1 warning"
+
+
+def test_json_is_one_document(tmp_path, capsys):
+    (tmp_path / "a.yaml").write_text("apiVersion: v1\nkind: Sevice\n")
+    assert run("--json", tmp_path) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["ok"], told["warnings"]) == (False, [])
+    assert (told["errors"][0]["line"], told["errors"][0]["rule"]) == (2, "value")
+
+
+def test_a_bootstrap_with_its_certificates_and_policies(tmp_path, mesh, capsys):
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies/a.yaml").write_text(SERVICE)
+    assert run("-f", proxy(tmp_path)) == 0, capsys.readouterr().out
+    assert "2 documents" in capsys.readouterr().out
+
+
+def test_certificates_that_do_not_load(tmp_path, capsys):
+    assert run("-f", proxy(tmp_path)) == 1
+    assert "spec.identity.certificates: got 'certs', not usable: " in capsys.readouterr().out
+
+
+def test_certificates_of_somebody_else(tmp_path, mesh, capsys):
+    file = proxy(tmp_path, "identity: {certificates: certs, serviceAccount: reviews}")
+    _, [problem] = check(file, [], mesh.now)
+    assert (problem.severity, problem.line) == ("error", 5)
+    assert "for spiffe://cluster.local/ns/default/sa/reviews; this one is for" in problem.expected
+
+
+def test_expired_certificates(tmp_path, mesh):
+    count, problems = check(proxy(tmp_path), [], mesh.now + 10 * 365 * 86400)
+    assert count == 1
+    assert [problem.field for problem in problems] == ["spec.identity.certificates"]
+
+
+def test_without_an_identity_it_says_what_is_needed(tmp_path):
+    _, [problem] = check(proxy(tmp_path, ""), [], 0)
+    assert problem.field == "spec.identity"
+
+
+def test_a_bad_bootstrap_does_not_hide_bad_policies(tmp_path):
+    (tmp_path / "bad.yaml").write_text("a: [")
+    (tmp_path / "more.yaml").write_text("b: [")
+    _, problems = check(tmp_path / "bad.yaml", [tmp_path / "more.yaml"], 0)
+    assert [problem.file for problem in problems] == [str(tmp_path / "bad.yaml"), str(tmp_path / "more.yaml")]
+
+
+def test_colours_stand_around_what_matters():
+    problem = Problem("error", "value", "f.yaml", 1, 2, "A b/c", "d", "1", "expected 2")
+    lines = report(1, [problem], [], coloured=True)
+    assert lines[0] == "\033[31merror\033[0m: \033[1mf.yaml:1:2\033[0m: A b/c d: got 1, expected 2"
+    assert lines[1].startswith("\033[1m\033[31mnot usable: ")

@@ -1,0 +1,29 @@
+"""Session persistence and names of rules."""
+
+import pytest
+
+from meshd.config.route_parts import MAX_MATCHES, SessionPersistence, rule_faults
+
+
+@pytest.mark.parametrize(
+    ("session", "places"),
+    [
+        ({"cookie": {}}, []),
+        ({}, [("cookie",)]),
+        ({"type": "Header", "header": {"name": "a"}}, []),
+        ({"type": "Header", "cookie": {}}, [("cookie",), ("header",)]),
+        ({"cookie": {"lifetimeType": "Permanent"}}, [("absoluteTimeout",)]),
+        ({"cookie": {"lifetimeType": "Permanent"}, "absoluteTimeout": "1h"}, []),
+    ],
+)
+def test_session_persistence(session, places):
+    assert [fault.at for fault in SessionPersistence.model_validate(session).faults()] == places
+
+
+def test_names_of_rules_are_unique():
+    assert [fault.at for fault in rule_faults(["a", None, "a", None, "b"], 0)] == [("rules", 2, "name")]
+
+
+def test_matches_of_a_route_are_bounded():
+    assert [*rule_faults([], MAX_MATCHES)] == []
+    assert [fault.at for fault in rule_faults([], MAX_MATCHES + 1)] == [("rules",)]
