@@ -4,9 +4,10 @@ Runs in the controller, on a thread of its own, because an export waits for the 
 
 Theory of operation: `offer` queues sampled records and never waits; the thread builds spans, sends them by the batch,
 and the metrics at their interval. Rule 1: the queue is bounded by number and octets; what does not fit is dropped and
-counted. Rule 2: a collector that is down, hangs or answers 429 is retried by the OTLP client within the time-out of one
-export (it heeds Retry-After); then the batch is dropped and exporting rests, twice as long each time up to half a
-minute. Rule 3: an outage is told of once when it begins and once when it ends.
+counted. Rule 2: a collector that is down, hangs or answers 429 is retried by the OTLP client within the time-out of
+one export (it heeds Retry-After); then the batch is dropped and exporting rests, twice as long each time up to half a
+minute. Rule 3: an outage is told of once when it begins and once when it ends. Rule 4: spans take at most `SHARE` of
+one core, because encoding one costs about as much as forwarding a request; under a flood of them the queue overflows.
 """
 
 import logging
@@ -29,6 +30,7 @@ BATCH: Final = 256  # records in one export
 DELAY: Final = 1.0  # seconds that a record waits for its batch to fill
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
+SHARE: Final = 0.5  # of one core
 
 Collect: TypeAlias = Callable[[], Sequence[Family]]
 
@@ -141,7 +143,8 @@ class ExportQueue:
     def _next(self) -> tuple[list[Record], bool]:
         """Wait until a batch is full or old enough, metrics are due or it is time to end."""
         with self._wake:
-            self._wake.wait_for(self._is_due, timeout=DELAY)
+            rest = self._not_before - _clock() if len(self._queue) >= BATCH else DELAY
+            self._wake.wait_for(self._is_due, timeout=min(DELAY, max(0.0, rest)))
             if not self._closing and _clock() < self._not_before:
                 return [], False
             return self._take(), self._closing
@@ -156,9 +159,11 @@ class ExportQueue:
             return batch
 
     def _export_spans(self, records: list[Record]) -> None:
+        before = time.thread_time()
         spans = [span for record in records for span in build_spans(record)]
         if self._attempt(lambda: self._collector.send_spans(spans)):
             self.exported += len(spans)
+            self._not_before = _clock() + (time.thread_time() - before) * (1 / SHARE - 1)
         else:
             self.dropped += len(records)
 
@@ -181,7 +186,6 @@ class ExportQueue:
             if self._pause:
                 log.warning("%r answers again; %d records were dropped", self._collector, self.dropped)
             self._pause = 0.0
-            self._not_before = 0.0
             return True
         self.failures += 1
         if not self._pause:

@@ -54,7 +54,10 @@ class Sampler:
 
 
 def start_trace(head: RequestHead, sampler: Sampler, random: RandomBits) -> TraceContext:
-    """The trace that this request belongs to: its caller's, or a new one when it names none that is valid."""
+    """The trace that this request belongs to: its caller's, or a new one when it names none that is valid.
+
+    A tracestate that may not go on as it is (too long, or of no valid parent) is replaced in `head` or taken out of it.
+    """
     parent = b3 = state = None
     for name, value in head.headers:
         if name == b"traceparent":
@@ -69,7 +72,11 @@ def start_trace(head: RequestHead, sampler: Sampler, random: RandomBits) -> Trac
         trace = TraceContext(trace_id, span_id, parent_id=parent_id, sampled=sampled)
         if state is not None:
             trace.state = bound_state(state)
+            if len(trace.state) != len(state):
+                _replace_state(head, trace.state)
         return trace
+    if state is not None:
+        _replace_state(head, b"")
     if b3 is not None:
         return _from_b3(b3, sampler, random)
     trace_id = random.getrandbits(128) or 1
@@ -115,6 +122,13 @@ def bound_state(state: bytes) -> bytes:
     while members and sum(map(len, members)) + len(members) - 1 > STATE_LIMIT:
         members.pop()
     return b",".join(members)
+
+
+def _replace_state(head: RequestHead, state: bytes) -> None:
+    head.headers = [field for field in head.headers if field[0] != b"tracestate"]
+    if state:
+        head.headers.append((b"tracestate", state))
+    head.changed()
 
 
 def _span_id(random: RandomBits) -> int:

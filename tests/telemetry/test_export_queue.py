@@ -1,3 +1,4 @@
+import itertools
 import threading
 
 import pytest
@@ -157,6 +158,19 @@ def test_a_crash_is_a_failure_and_not_the_end(collector, caplog):
     queue.shutdown(5)
     assert queue.failures == 1
     assert any(record.exc_info for record in caplog.records)
+
+
+def test_a_flood_of_spans_does_not_take_a_whole_core(collector, monkeypatch):
+    spent = itertools.count(0.0, 100.0)  # seconds of CPU, as the thread's clock shows them
+    monkeypatch.setattr(export_queue.time, "thread_time", lambda: next(spent))
+    queue = make_queue(collector)
+    queue.offer([RECORD] * BATCH * 4)
+    collector.wait_until(lambda: collector.spans)
+    until = threading.Event()
+    until.wait(0.05)  # ten times the delay after which a batch would leave
+    assert queue.statistics()["queued"] == 3 * BATCH
+    queue.shutdown(5)  # the end does not wait for rests
+    assert queue.exported == 8 * BATCH
 
 
 def test_a_queue_shows_what_it_holds(collector):

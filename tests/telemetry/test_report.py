@@ -71,6 +71,19 @@ def test_what_the_channel_did_not_take_comes_again():
     assert keys(wire) == ALL
 
 
+def test_each_part_waits_for_the_channel():
+    wire, recorder, pushed = make()
+    recorder.cells.add("custom")
+    recorder.cells.histogram("h").observe(1)
+    wire.full = True
+    assert not pushed.push()
+    recorder.cells.counters.clear()
+    assert not pushed.push()
+    wire.full = False
+    assert pushed.push()
+    assert keys(wire) == {"h"}
+
+
 def test_now_and_then_everything_is_sent():
     wire, recorder, pushed = make()
     recorder.cells.add("custom")

@@ -90,6 +90,22 @@ def test_two_parents_are_none_and_the_state_goes_with_them():
     assert (trace.parent_id, trace.state) == (0, b"")
 
 
+def test_state_goes_on_as_it_came_bounded_or_not_at_all():
+    two, long = [(b"tracestate", b"a=1"), (b"tracestate", b"b=2")], (b"tracestate", b"x=" + b"y" * 600)
+    for fields, passed_on in (
+        ([(b"traceparent", VALID), *two], two),
+        ([(b"traceparent", VALID), *two, long], [(b"tracestate", b"a=1,b=2")]),
+        ([(b"traceparent", VALID), long], []),
+        ([(b"traceparent", b"broken"), *two], []),
+        (two, []),
+    ):
+        head = RequestHead(b"GET", b"/", b"a", list(fields))
+        head.get(b"tracestate")
+        start_trace(head, NEVER, random.Random(1))
+        assert [field for field in head.headers if field[0] == b"tracestate"] == passed_on
+        assert head.get(b"tracestate") == (b",".join(value for _, value in passed_on) or None)
+
+
 def test_without_a_parent_a_trace_starts_here():
     trace = start(sampler=ALWAYS)
     assert trace.trace_id
