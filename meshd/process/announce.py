@@ -12,7 +12,7 @@ from meshd.process.start import Accepted
 
 def lines(accepted: Accepted, listeners: Listeners) -> Iterator[str]:
     """One a listener, with the port that was found where the document says 0."""
-    for each in _listeners(accepted, listeners):
+    for each in described(accepted, listeners):
         target = f" -> {each['target']}" if each["target"] else ""
         yield f"{each['direction']} {each['address']}{target}"
     if ADMIN in listeners.bound:
@@ -28,7 +28,7 @@ def document(accepted: Accepted, listeners: Listeners) -> dict[str, object]:
         "namespace": accepted.proxy.namespace,
         "spiffeId": accepted.proxy.spiffe_id or None,
         "generation": accepted.generation,
-        "listeners": list(_listeners(accepted, listeners)),
+        "listeners": list(described(accepted, listeners)),
         "admin": None if admin is None else str(admin.address),
     }
 
@@ -52,7 +52,8 @@ def notify(message: str) -> None:
             pass  # nobody listens: then nobody waits
 
 
-def _listeners(accepted: Accepted, listeners: Listeners) -> Iterator[dict[str, str]]:
+def described(accepted: Accepted, listeners: Listeners) -> Iterator[dict[str, str]]:
+    """Every listener but the admin page's."""
     spec = accepted.proxy.spec
     targets = {f"inbound-{place}": str(each.app) for place, each in enumerate(spec.inbound)}
     targets |= {f"outbound-{place}": str(each.service or "") for place, each in enumerate(spec.outbound)}

@@ -59,7 +59,7 @@ def _live(role: str, body: Callable[[], int], parent: int) -> None:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         die_with_parent(parent, signal.SIGKILL)
-        libc.prctl(PR_SET_NAME, f"meshd-{role}"[:15].encode(), 0, 0, 0)
+        libc.prctl(PR_SET_NAME, f"meshd-{role.removesuffix('ler')}".encode(), 0, 0, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         become(role)
         gc.enable()

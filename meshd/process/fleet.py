@@ -16,6 +16,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final, Protocol
 
+from meshd.process.announce import described
 from meshd.process.backoff import Backoff
 from meshd.process.board import Board, Row
 from meshd.process.channel import pair
@@ -95,7 +96,7 @@ class Fleet:
         self.cut = 0  # processes that did not leave in time when asked to
         self._kernel = kernel
         self._roles = roles
-        self._looked = 0.0
+        self._looked: float | None = None
         self._lenient_until = 0.0
         self._stop_by = 0.0
         slots = accepted.workers
@@ -116,13 +117,13 @@ class Fleet:
         """When to look again at the latest."""
         due = [child.due for child in self.children if not child.pid]
         bound = self._stop_by if self.stage is Stage.STOPPING and not self.controller.is_killed else float("inf")
-        if self.stage is Stage.DRAINING:
-            bound = max(self.board.drain_deadline + HARD_STOP, self._looked)
-        return min([self._looked + TICK, bound, *due])
+        if self.stage is Stage.DRAINING and any(child.pid and not child.is_killed for child in self.workers):
+            bound = self.board.drain_deadline + HARD_STOP
+        return min([(self._looked or 0.0) + TICK, bound, *due])
 
     def tick(self, now: float) -> None:
         """Do what is due."""
-        if self._looked and now - self._looked > NAP:
+        if self._looked is not None and now - self._looked > NAP:
             self._lenient_until = now + HANG
         self._looked = now
         if self.is_over:
@@ -210,10 +211,16 @@ class Fleet:
     def _control(self) -> int:
         admin = self.listeners.bound.get(ADMIN)
         ends = tuple(theirs for _, theirs in self.channels)
-        start = ControllerStart(
-            self.accepted, admin.slot(0) if admin is not None else None, ends, self.control[1], self.board
+        return self._roles.control(
+            ControllerStart(
+                accepted=self.accepted,
+                admin=admin.slot(0) if admin is not None else None,
+                listeners=tuple(described(self.accepted, self.listeners)),
+                workers=ends,
+                supervisor=self.control[1],
+                board=self.board,
+            )
         )
-        return self._roles.control(start)
 
     def _worker_keeps(self, slot: int) -> frozenset[int]:
         sockets = self.listeners.of_slot(slot)

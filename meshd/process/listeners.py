@@ -112,16 +112,19 @@ def listens_of(accepted: Accepted) -> list[Wanted]:
 
 def bind(wanted: list[Wanted], before: Listeners | None = None) -> Listeners:
     """Sockets for every address; those that `before` has already are taken over. Raises `BindFailed`, nothing bound."""
-    old = {bound.wanted.key: bound for bound in before.bound.values()} if before is not None else {}
+    old: dict[tuple[str, Address], Bound] = {}
+    for each in before.bound.values() if before is not None else ():
+        old["", each.address] = each  # a port that was found may be written down now
+        old[each.wanted.key] = each
     bound: dict[str, Bound] = {}
     fresh: list[socket.socket] = []
-    for each in wanted:
+    for wish in wanted:
         try:
-            bound[each.name] = _bind(each, old.get(each.key), fresh)
+            bound[wish.name] = _bind(wish, old.get(wish.key), fresh)
         except OSError as error:
             for sock in fresh:
                 sock.close()
-            raise BindFailed(f"{each.field}: cannot listen on {each.address}: {error.strerror}") from error
+            raise BindFailed(f"{wish.field}: cannot listen on {wish.address}: {error.strerror}") from error
     return Listeners(bound)
 
 
@@ -140,6 +143,8 @@ def _bind(wanted: Wanted, old: Bound | None, fresh: list[socket.socket]) -> Boun
             raise OSError(error.errno, _reason(error)) from error
         fresh.append(sock)
         sockets.append(sock)
+        if wanted.name == ADMIN and address.is_unix:
+            Path(address.host).chmod(0o600)  # whoever can open it can drain us
         if not address.is_unix and not address.port:
             port = sock.getsockname()[1]
             assert isinstance(port, int)

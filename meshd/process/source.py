@@ -49,6 +49,7 @@ class Source:
         """Everything it names, checked together. Raises ConfigError, with what is wrong with either if both are."""
         problems: list[Problem] = []
         credentials = documents = None
+        stamps = self.documents_stamp(loaded), self.credentials_stamp(loaded)
         try:
             credentials = self.read_credentials(loaded, generation)
         except ConfigError as error:
@@ -59,7 +60,7 @@ class Source:
             problems += error.problems
         if documents is None or problems:
             raise ConfigError(problems)
-        return self.checked(Accepted(generation, loaded, documents, credentials))
+        return self.checked(Accepted(generation, loaded, documents, credentials, *stamps))
 
     def read_documents(self, loaded: LoadedProxy) -> Documents:
         """The policies alone, checked against each other and the bootstrap. Raises ConfigError."""
@@ -114,15 +115,18 @@ def renewed(accepted: Accepted, generation: int, body: bytes, source: Source | N
     Raises ConfigError when nothing of it can be used. Certificates that changed again since the controller looked do
     not hold up new documents: the controller looks again too.
     """
-    credentials, documents = accepted.credentials, accepted.documents
+    documents, credentials, stamp = accepted.documents, accepted.credentials, accepted.credentials_stamp
     if body:
         found: object = pickle.loads(body)  # noqa: S301  # from our own controller
         assert isinstance(found, Documents)
         documents = found
     if source is not None:
+        now = source.credentials_stamp(accepted.loaded)
         try:
-            credentials = source.read_credentials(accepted.loaded, generation)
+            credentials, stamp = source.read_credentials(accepted.loaded, generation), now
         except ConfigError:
             if not body:
                 raise
-    return replace(accepted, generation=generation, documents=documents, credentials=credentials)
+    return replace(
+        accepted, generation=generation, documents=documents, credentials=credentials, credentials_stamp=stamp
+    )

@@ -21,6 +21,8 @@ class Accepted:
     loaded: LoadedProxy
     documents: Documents
     credentials: Credentials | None
+    documents_stamp: object = None  # of the files, just before they were read
+    credentials_stamp: object = None
 
     @property
     def proxy(self) -> Proxy:
@@ -57,6 +59,7 @@ class ControllerStart:
 
     accepted: Accepted
     admin: socket.socket | None
+    listeners: tuple[dict[str, str], ...]  # what is listened on, for the admin page
     workers: tuple[Channel, ...]
     supervisor: Channel
     board: Board

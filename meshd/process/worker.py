@@ -8,12 +8,13 @@ Rule 1: a set of documents or certificates that cannot be used changes nothing; 
 Rule 2: a generation that is not newer than the one served is ignored: it waited in the channel for a predecessor.
 """
 
+import json
 import logging
 import os
-import pickle
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
 from typing import Final, Protocol
 
 import trio
@@ -68,7 +69,7 @@ class Worker:
         telemetry = start.accepted.proxy.spec.telemetry
         keep_all = telemetry is not None and telemetry.access_log is not None
         self._recorder = Recorder(cells, self._send_records, _clock_offset(), keep_all=keep_all)
-        self._report = Report(cells, self._recorder, self._send_cells)
+        self._report = Report(self._recorder, self._send_cells, os.getpid())
         self._path = build(start, self._recorder)
         self._ticks = 0
         self._on_message: dict[object, Callable[[Message], None]] = {
@@ -122,7 +123,7 @@ class Worker:
         if self._ticks % PUSH_EVERY == 0:
             self._report.push()
         if self._ticks % STATE_EVERY == 0:
-            self._start.controller.send("state", pickle.dumps(self._path.statistics()))
+            self._start.controller.send("state", json.dumps(self._path.statistics(), default=_plain))
         self._ticks += 1
 
     def _say_last_words(self) -> None:
@@ -170,6 +171,11 @@ def run_worker(start: WorkerStart, source: Source, build: Build) -> int:
 
     trio.run(main)
     return 0
+
+
+def _plain(value: object) -> object:
+    """What JSON does not know by itself."""
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 
 
 def _clock_offset() -> float:

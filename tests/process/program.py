@@ -56,6 +56,7 @@ class FakeRoles:
         if start.accepted.proxy.metadata.labels["worker"] == "newer":
             body = pickle.dumps(Documents(digest="newer"))
             start.supervisor.send("set", 7, body, False)
+            say("sent")
         while True:
             start.board.controller.beat(monotonic(), 0)
             select.select([start.supervisor.sock], [], [], 0.2)

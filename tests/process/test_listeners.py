@@ -83,6 +83,13 @@ def test_a_fixed_port_is_kept_under_another_name(opened):
     assert after.bound["outbound-0"].sockets == before.bound["outbound-1"].sockets
 
 
+def test_a_port_that_was_found_may_be_written_down(opened):
+    before = bind([wanted("inbound-0", sockets=2)])
+    after = bind([wanted("inbound-0", before.bound["inbound-0"].address, sockets=2)], before)
+    opened.append(after)
+    assert after.bound["inbound-0"].sockets == before.bound["inbound-0"].sockets
+
+
 def test_more_workers_add_sockets_and_a_failed_reload_closes_only_its_own(opened):
     before = bind([wanted(sockets=1)])
     opened.append(before)

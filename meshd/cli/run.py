@@ -1,0 +1,118 @@
+"""`meshd run`: a sidecar in the foreground, alone or around an app.
+
+With `-- command args...` the command starts once the sidecar serves, gets our signals, and ends the sidecar with it.
+
+Exit code: 0 drained; 1 could not start; 2 the command line makes no sense; 3 something had to be killed at the hard
+stop, a second after the drain time; with an app, the app's own code (128 and the signal's number if one ended it).
+"""
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+from meshd.config.errors import ConfigError
+from meshd.process import announce
+from meshd.process.clock import monotonic
+from meshd.process.command import Command
+from meshd.process.data_path import compile_accepted
+from meshd.process.fleet import Fleet
+from meshd.process.listeners import BindFailed
+from meshd.process.log import LEVELS, configure
+from meshd.process.roles import SidecarRoles
+from meshd.process.source import Source
+from meshd.process.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:  # argparse has no other name
+    """Declare the command."""
+    told = "run a sidecar, alone or around an app"
+    parser = subparsers.add_parser(
+        "run", help=told, description=f"{told}: meshd run -f proxy.yaml [-- command args...]"
+    )
+    parser.add_argument("-f", "--file", type=Path, required=True, help="the Proxy document")
+    parser.add_argument("--workers", metavar="N", help="how many workers, or 'auto' for one a core")
+    parser.add_argument("--admin", metavar="ADDRESS", help="where the admin page listens, or 'null' for nowhere")
+    parser.add_argument("--set", metavar="FIELD=VALUE", action="append", default=[], help="override any field")
+    parser.add_argument("--log-level", choices=LEVELS, default=os.environ.get("MESHD_LOG_LEVEL", "info"))
+    parser.add_argument("--log-format", choices=("text", "json"), default=os.environ.get("MESHD_LOG_FORMAT", "text"))
+    parser.add_argument("--ready-file", "--ports-file", metavar="PATH", type=Path, help="written once it serves: JSON")
+    parser.set_defaults(run=run, rest=())
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until asked to end; the exit code."""
+    started = monotonic()
+    if args.log_level not in LEVELS:
+        return _refuse(f"MESHD_LOG_LEVEL: got {args.log_level!r}, expected one of {', '.join(LEVELS)}", 2)
+    malformed = [each for each in args.set if "=" not in each]
+    if malformed:
+        return _refuse(f"--set: got {malformed[0]!r}, expected FIELD=VALUE such as spec.workers=2", 2)
+    configure(args.log_level, as_json=args.log_format == "json")
+    source = Source(args.file, _overrides(args), compile_accepted)
+    command = Command(args.rest) if args.rest else None
+    told = _Announcer(args.ready_file, started)
+    try:
+        accepted = source.read_all(source.read_proxy(), generation=1)
+        for problem in (*accepted.loaded.problems, *accepted.documents.problems):
+            log.warning("%s", problem)
+        return Supervisor(source, SidecarRoles(source), command, announce=told.bound, ready=told.ready).run(accepted)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"meshd: {problem.severity}: {problem}", file=sys.stderr)
+        return 1
+    except BindFailed as error:
+        return _refuse(str(error), 1)
+    finally:
+        told.forget()
+
+
+class _Announcer:
+    """Says on standard error, in the ready file and to systemd where the sidecar stands."""
+
+    __slots__ = ("_file", "_started")
+
+    def __init__(self, file: Path | None, started: float) -> None:
+        self._file = file
+        self._started = started
+        self.forget()  # a file that a killed sidecar left behind would speak of the wrong ports
+
+    def bound(self, fleet: Fleet) -> None:
+        """Its listeners are bound, its processes start."""
+        for line in announce.lines(fleet.accepted, fleet.listeners):
+            print(f"meshd: {line}", file=sys.stderr, flush=True)
+
+    def ready(self, fleet: Fleet) -> None:
+        """It serves."""
+        took = monotonic() - self._started
+        log.info("ready after %.2f s, pid %d", took, os.getpid())
+        if self._file is not None:
+            try:
+                announce.write(self._file, announce.document(fleet.accepted, fleet.listeners))
+            except OSError as error:
+                log.error("cannot write %s: %s", self._file, error.strerror)  # noqa: TRY400  # the cause is all there is
+        announce.notify(f"READY=1\nMAINPID={os.getpid()}")
+
+    def forget(self) -> None:
+        """Take the file away."""
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
+
+
+def _overrides(args: argparse.Namespace) -> dict[str, str]:
+    """Flags by field, as the bootstrap's loader wants them."""
+    settings: list[str] = args.set
+    found = dict(setting.split("=", 1) for setting in settings)
+    if args.workers is not None:
+        found["spec.workers"] = args.workers
+    if args.admin is not None:
+        found["spec.admin" if args.admin == "null" else "spec.admin.listen"] = args.admin
+    return found
+
+
+def _refuse(text: str, code: int) -> int:
+    print(f"meshd: error: {text}", file=sys.stderr)
+    return code

@@ -1,0 +1,298 @@
+"""The controller: reads documents and certificates when they change, receives what workers report, shows it.
+
+Theory of operation: one trio loop beside the data path, which never waits for it. What is read is checked here to the
+end, compilation included, before a worker hears of it; every accepted set has a generation, goes to all workers and to
+the supervisor (for workers that start later), and is said again to a worker that stays behind, because a message to a
+busy worker may have been dropped. When this process dies the workers serve on, and its successor begins with the set
+that the supervisor kept.
+
+Rule 1: a set that is refused changes nothing but the standing: the log names every problem, the metric
+`meshd.config.ok` says 0, the ready page says why. Rule 2: blocking work (reading, compiling, the exporter's imports) is
+done in threads, so that the admin page always answers.
+"""
+
+import logging
+import os
+import pickle
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+import trio
+
+from meshd.admin.api import AdminApi
+from meshd.admin.server import AdminServer
+from meshd.config.documents import Documents
+from meshd.config.errors import ConfigError
+from meshd.identity.credentials import Credentials
+from meshd.process.board import Phase
+from meshd.process.channel import Message
+from meshd.process.clock import monotonic
+from meshd.process.exporting import make_export_queue
+from meshd.process.intake import Intake
+from meshd.process.log import set_level
+from meshd.process.source import Source
+from meshd.process.start import ControllerStart
+from meshd.process.view import Standing, View
+from meshd.process.watch import Watch
+from meshd.telemetry.describe import Json
+from meshd.telemetry.metrics import Kind
+
+TICK: Final = 0.5  # seconds
+CERTIFICATES_POLL: Final = 1.0
+BEHIND: Final = 4  # ticks that a worker may serve an older generation before it is told again
+LAST_WORDS: Final = 0.5  # seconds to write out what is left at the end
+REMIND: Final = 3600.0  # seconds between two warnings about the same certificate
+
+log = logging.getLogger(__name__)
+
+
+class Controller:
+    """One controller's tasks and what they share."""
+
+    def __init__(self, start: ControllerStart, source: Source) -> None:
+        accepted = start.accepted
+        self._start = start
+        self._source = source
+        self._standing = Standing(accepted, {})
+        self._intake = Intake(len(start.workers))
+        self._view = View(self._standing, start.board, self._intake, now=monotonic, wall=time.time)
+        self._documents = Watch(lambda: source.documents_stamp(accepted.loaded), accepted.documents_stamp)
+        self._certificates = Watch(
+            lambda: source.credentials_stamp(accepted.loaded), accepted.credentials_stamp, CERTIFICATES_POLL
+        )
+        self._behind = [0] * len(start.workers)
+        self._pids = [0] * len(start.workers)
+        self._reminded = float("-inf")
+        self._admin = trio.CancelScope()
+        self._stop = trio.Event()
+        self._served = trio.Event()  # the sidecar was ready once
+        self._on_message: dict[object, Callable[[Message], None]] = {
+            "reload": self._reload,
+            "refused": self._bootstrap_refused,
+            "reopen": self._reopen,
+            "retire": self._retire,
+            "stop": lambda _message: self._stop.set(),
+        }
+        self._intake.metrics.watch(Kind.GAUGE, self._view.gauges)
+        self._intake.metrics.watch(Kind.COUNTER, self._view.counters)
+
+    async def run(self) -> None:
+        """Work until the supervisor says stop."""
+        self._open_access_log()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tick_for_ever)
+            nursery.start_soon(self._hear_supervisor)
+            for slot in range(len(self._start.workers)):
+                nursery.start_soon(self._hear_worker, slot)
+            nursery.start_soon(self._watch_documents)
+            nursery.start_soon(self._watch_certificates)
+            nursery.start_soon(self._serve_admin)
+            nursery.start_soon(self._start_exporter)
+            await self._stop.wait()
+            nursery.cancel_scope.cancel()
+        await self._say_last_words()
+
+    # -- what others say ---------------------------------------------------------------------------------------------
+
+    async def _hear_supervisor(self) -> None:
+        channel = self._start.supervisor
+        while True:
+            await trio.lowlevel.wait_readable(channel.sock)
+            while (message := channel.receive()) is not None:
+                self._on_message[message[0]](message)
+
+    async def _hear_worker(self, slot: int) -> None:
+        channel = self._start.workers[slot]
+        while True:
+            await trio.lowlevel.wait_readable(channel.sock)
+            self._intake.read(slot, channel)
+
+    def _reload(self, _message: Message) -> None:
+        self._standing.refused.pop("bootstrap", None)
+        self._documents.ask()
+        if "certificates" in self._standing.refused or self._certificates.is_stale():
+            self._certificates.ask()
+
+    def _bootstrap_refused(self, message: Message) -> None:
+        self._standing.refused["bootstrap"] = str(message[1])
+
+    def _reopen(self, _message: Message) -> None:
+        if self._intake.access_log is not None:
+            self._intake.access_log.reopen()
+
+    def _retire(self, _message: Message) -> None:
+        """Another controller answers for the sidecar now; ours stays for what our workers still report."""
+        self._standing.is_retired = True
+        self._admin.cancel()
+
+    # -- documents and certificates ----------------------------------------------------------------------------------
+
+    async def _watch_documents(self) -> None:
+        while True:
+            asked = await self._documents.changed()
+            if self._standing.is_retired:
+                return
+            try:
+                documents = await trio.to_thread.run_sync(self._read_documents)
+            except ConfigError as error:
+                self._refuse("documents", error)
+                continue
+            if self._documents.is_stale():
+                self._documents.ask()
+                continue
+            self._standing.refused.pop("documents", None)
+            if documents.digest != self._standing.accepted.documents.digest:
+                self._accept(documents=documents)
+            elif asked:
+                log.info("reload: the documents say the same as before")
+
+    async def _watch_certificates(self) -> None:
+        if self._standing.accepted.credentials is None:
+            return
+        while True:
+            await self._certificates.changed()
+            if self._standing.is_retired:
+                return
+            try:
+                credentials = await trio.to_thread.run_sync(self._read_credentials)
+            except ConfigError as error:
+                self._refuse("certificates", error)
+                continue
+            self._standing.refused.pop("certificates", None)
+            self._accept(credentials=credentials)
+
+    def _read_documents(self) -> Documents:
+        """Read, and compile once to see that it can be. Raises ConfigError."""
+        accepted = self._standing.accepted
+        documents = self._source.read_documents(accepted.loaded)
+        self._source.checked(replace(accepted, documents=documents))
+        for problem in documents.problems:
+            log.warning("%s", problem)
+        return documents
+
+    def _read_credentials(self) -> Credentials | None:
+        accepted = self._standing.accepted
+        return self._source.read_credentials(accepted.loaded, accepted.generation + 1)
+
+    def _accept(self, documents: Documents | None = None, credentials: Credentials | None = None) -> None:
+        """A new generation: everybody is told."""
+        accepted = self._standing.accepted
+        generation = accepted.generation + 1
+        self._standing.accepted = replace(
+            accepted,
+            generation=generation,
+            documents=accepted.documents if documents is None else documents,
+            credentials=accepted.credentials if credentials is None else credentials,
+        )
+        body = b"" if documents is None else pickle.dumps(documents)
+        reread = credentials is not None
+        log.info("generation %d: new %s", generation, "certificates" if reread else f"documents, {documents!r}")
+        for channel in (self._start.supervisor, *self._start.workers):
+            channel.send("set", generation, body, reread)
+        self._behind = [0] * len(self._behind)
+
+    def _refuse(self, part: str, error: ConfigError) -> None:
+        self._standing.refused[part] = str(error)
+        for problem in error.problems:
+            log.error("%s", problem)
+        generation = self._standing.accepted.generation
+        log.error("reload refused: %s cannot be used, generation %d goes on", part, generation)
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    async def _tick_for_ever(self) -> None:
+        self._start.board.controller.show(Phase.READY, os.getpid())
+        while True:
+            self.tick()
+            await trio.sleep(TICK)
+
+    def tick(self) -> None:
+        """Show life, and look after workers and the certificate."""
+        generation = self._standing.accepted.generation
+        self._start.board.controller.beat(monotonic(), generation)
+        for slot, row in enumerate(self._start.board.workers):
+            status = row.status()
+            if status.pid != self._pids[slot]:
+                self._intake.forget(slot)
+                self._pids[slot] = status.pid
+            behind = status.phase is Phase.READY and max(status.generation, self._intake.refused[slot]) < generation
+            self._behind[slot] = self._behind[slot] + 1 if behind else 0
+            if self._behind[slot] > BEHIND:
+                self._behind[slot] = 0
+                body = pickle.dumps(self._standing.accepted.documents)
+                self._start.workers[slot].send("set", generation, body, True)  # noqa: FBT003  # a message has no names
+        if self._start.board.is_ready:
+            self._served.set()
+        self._look_at_certificate()
+
+    def _look_at_certificate(self) -> None:
+        credentials = self._standing.accepted.credentials
+        now = time.time()
+        if credentials is None or not credentials.is_due(now, 0.8) or now - self._reminded < REMIND:
+            return
+        self._reminded = now
+        left = credentials.remaining(now)
+        log.warning(
+            "the certificate of %s %s", credentials.spiffe_id, f"expires in {left:.0f} s" if left > 0 else "has expired"
+        )
+
+    # -- telemetry and admin -----------------------------------------------------------------------------------------
+
+    def _open_access_log(self) -> None:
+        loaded = self._start.accepted.loaded
+        telemetry = loaded.proxy.spec.telemetry
+        if telemetry is None or telemetry.access_log is None:
+            return
+        path = "-" if loaded.access_log is None else str(loaded.access_log)
+        try:
+            self._intake.open_access_log(path, telemetry.access_log.format)
+        except OSError as error:
+            log.error("%s; there will be none", error.strerror)  # noqa: TRY400  # traffic matters more than its log
+
+    async def _start_exporter(self) -> None:
+        telemetry = self._start.accepted.proxy.spec.telemetry
+        if telemetry is None or telemetry.otlp is None:
+            return
+        self._intake.expect_exporter()
+        await self._served.wait()
+        proxy, otlp = self._start.accepted.proxy, telemetry.otlp
+        queue = await trio.to_thread.run_sync(make_export_queue, proxy, otlp, self._intake.metrics.collect)
+        self._intake.attach(queue)
+
+    async def _serve_admin(self) -> None:
+        if self._start.admin is None:
+            return
+        listeners: list[Json] = [{**each} for each in self._start.listeners]
+        state = self._view.state(drain=self._drain, set_level=self._set_level, listeners=listeners)
+        server = AdminServer(AdminApi(state))
+        with self._admin:
+            await server.serve(self._start.admin)
+
+    def _drain(self) -> None:
+        self._start.supervisor.send("drain")
+
+    def _set_level(self, level: str) -> None:
+        set_level(level)
+        for channel in self._start.workers:
+            channel.send("level", level)
+
+    async def _say_last_words(self) -> None:
+        """Read what the workers sent before they left, and write everything out."""
+        for slot, channel in enumerate(self._start.workers):
+            while self._intake.read(slot, channel):
+                pass
+        async with trio.open_nursery() as nursery:
+            for closing in self._intake.close(LAST_WORDS):
+                nursery.start_soon(trio.to_thread.run_sync, closing)
+
+
+def run_controller(start: ControllerStart, source: Source) -> int:
+    """Work until told to stop, and return the exit code."""
+
+    async def main() -> None:
+        await Controller(start, source).run()
+
+    trio.run(main)
+    return 0

@@ -1,0 +1,47 @@
+"""The data path of a worker: the proxy's server, under the snapshot that the accepted set compiles to."""
+
+from collections.abc import Callable
+
+from meshd.compile import compile_snapshot
+from meshd.process.start import Accepted, WorkerStart
+from meshd.proxy.server import Server
+from meshd.snapshot import Snapshot
+from meshd.telemetry.records import Recorder
+from meshd.telemetry.tracing import Sampler
+
+
+def compile_accepted(accepted: Accepted, before: Snapshot | None = None) -> Snapshot:
+    """The snapshot of a set; what did not change is taken over from the one before. Raises ConfigError."""
+    return compile_snapshot(accepted.proxy, accepted.documents, accepted.credentials, before)
+
+
+class ServerPath:
+    """A server, and how it comes to another snapshot."""
+
+    __slots__ = ("_server",)
+
+    def __init__(self, start: WorkerStart, recorder: Recorder) -> None:
+        accepted = start.accepted
+        telemetry = accepted.proxy.spec.telemetry
+        self._server = Server(
+            compile_accepted(accepted), start.sockets, recorder, Sampler(telemetry.sampling if telemetry else 0.0)
+        )
+
+    async def run(self, *, ready: Callable[[], None]) -> None:
+        """Serve until drained."""
+        await self._server.run(ready=ready)
+
+    async def drain(self, deadline: float) -> None:
+        """Stop accepting, and end what is left at the deadline."""
+        await self._server.drain(deadline)
+
+    def adopt(self, accepted: Accepted) -> None:
+        """Compile, then swap. Raises ConfigError, and goes on under the snapshot it has."""
+        self._server.swap(compile_accepted(accepted, self._server.snapshot))
+
+    def statistics(self) -> dict[str, object]:
+        """The server's."""
+        return self._server.statistics()
+
+    def __repr__(self) -> str:
+        return f"<ServerPath {self._server!r}>"
