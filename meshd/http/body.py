@@ -59,7 +59,8 @@ class BodyReader:
                 self.shape = Shape.DONE
                 return END
             if not buffer:
-                return self._ended("content-length")
+                self._check_end("content-length")
+                return None
             if len(buffer) <= self._left:
                 self._left -= len(buffer)
                 self.buffer = b""
@@ -81,15 +82,30 @@ class BodyReader:
                 return END
         return None
 
+    def take_ready(self) -> tuple[bytes, End | None]:
+        """All of the body that is here, and its end if that is here too; as pieces would give it, in one go."""
+        buffer = self.buffer
+        if self.shape is Shape.LENGTH and len(buffer) == self._left:  # the usual one: exactly this message
+            self.buffer = b""
+            self.shape = Shape.DONE
+            return buffer, END
+        pieces: list[bytes] = []
+        while (piece := self.next_piece()) is not None:
+            if isinstance(piece, End):
+                return b"".join(pieces), piece
+            pieces.append(piece)
+        return b"".join(pieces), None
+
     def _next_chunk(self, buffer: bytes) -> bytes | End | None:
         assert self._chunked is not None
         piece, self.buffer = self._chunked.take(buffer)
         if piece is None:
-            return self._ended("chunked")
+            self._check_end("chunked")
+            return None
         if isinstance(piece, End):
             self.shape = Shape.DONE
         return piece
 
-    def _ended(self, how: str) -> None:
+    def _check_end(self, how: str) -> None:
         if self.eof:
             raise ProtocolError(400, f"the connection ended within a {how} body")

@@ -47,36 +47,14 @@ MAX_LENGTH = 2**63 - 1
 
 
 class Framing:
-    """The connection fields of one head, as they are met, and what they add up to."""
+    """The connection fields of one head, by name, and what they add up to. Most heads have one or two."""
 
-    __slots__ = ("chunked", "codings", "connection", "expect", "hosts", "lengths", "te", "upgrade")
+    __slots__ = ("chunked", "connection", "fields")
 
-    def __init__(self) -> None:
-        self.hosts: list[bytes] = []
-        self.lengths: list[bytes] = []
-        self.codings: list[bytes] = []
-        self.connection: list[bytes] = []
-        self.upgrade: list[bytes] = []
-        self.expect: list[bytes] = []
-        self.te: list[bytes] = []
+    def __init__(self, fields: dict[bytes, list[bytes]]) -> None:
+        self.fields = fields
         self.chunked = False
-
-    def note(self, name: bytes, value: bytes) -> None:
-        """Keep one of CONNECTION_FIELDS."""
-        if name == b"host":
-            self.hosts.append(value)
-        elif name == b"content-length":
-            self.lengths.append(value)
-        elif name == b"transfer-encoding":
-            self.codings.append(value)
-        elif name == b"connection":
-            self.connection += [token.strip(b" \t").lower() for token in value.split(b",")]
-        elif name == b"upgrade":
-            self.upgrade.append(value)
-        elif name == b"expect":
-            self.expect.append(value.lower())
-        elif name == b"te":
-            self.te += [token.strip(b" \t").lower() for token in value.split(b",")]
+        self.connection = tokens(fields[b"connection"]) if b"connection" in fields else NO_TOKENS
 
     def keeps_alive(self, version: bytes) -> bool:
         """Whether the sender lets the connection go on after this message."""
@@ -86,34 +64,44 @@ class Framing:
 
     def content_length(self) -> int | None:
         """The one valid length; None when there is none. Raises ProtocolError."""
-        if not self.lengths:
+        lengths = self.fields.get(b"content-length")
+        if lengths is None:
             return None
-        if len(self.lengths) > 1 or not _LENGTH.fullmatch(self.lengths[0]):
+        if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
             raise ProtocolError(400, "invalid or repeated content-length")
-        length = int(self.lengths[0])
+        length = int(lengths[0])
         if length > MAX_LENGTH:
             raise ProtocolError(400, "content-length out of range")
         return length
 
     def body_length(self, version: bytes) -> int | None:
         """Octets of body by these fields alone: None for chunked or undeclared (then `chunked` tells which)."""
-        if not self.codings:
+        codings = self.fields.get(b"transfer-encoding")
+        if codings is None:
             return self.content_length()
-        if self.lengths:
+        if b"content-length" in self.fields:
             raise ProtocolError(400, "content-length together with transfer-encoding")
         if version != b"http/1.1":
             raise ProtocolError(400, "transfer-encoding in HTTP/1.0")
-        if len(self.codings) > 1 or self.codings[0].lower() != b"chunked":
-            known = all(each.strip(b" \t").lower() in _CODINGS for each in b",".join(self.codings).split(b","))
+        if len(codings) > 1 or codings[0].lower() != b"chunked":
+            known = all(each in _CODINGS for each in tokens(codings))
             raise ProtocolError(501 if known else 400, "a transfer-encoding other than chunked")
         self.chunked = True
         return None
 
 
+NO_TOKENS: frozenset[bytes] = frozenset()
+
+
+def tokens(values: list[bytes]) -> frozenset[bytes]:
+    """The members of a comma list that may be spread over several fields, in lower case."""
+    return frozenset(token.strip(b" \t").lower() for value in values for token in value.split(b","))
+
+
 _CODINGS = frozenset((b"chunked", b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress"))
 
 
-def without_nominated(headers: Headers, connection: list[bytes]) -> Headers:
+def without_nominated(headers: Headers, connection: frozenset[bytes]) -> Headers:
     """The fields that a Connection field does not claim for this hop."""
     nominated = {name for name in connection if name not in PROTECTED and not name.startswith(b"x-meshd-")}
     return [field for field in headers if field[0] not in nominated]

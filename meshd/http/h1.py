@@ -75,9 +75,12 @@ class ServerCodec:
         reader.buffer = buffer[end + 4 :]
         self._request = head
         self._scanned = 0
-        if head.method == b"CONNECT" and (head.length != 0 or framing.chunked):
+        if head.length == 0:
+            reader.shape = Shape.EMPTY
+        elif head.method == b"CONNECT":
             raise ProtocolError(400, "CONNECT with a body")
-        reader.expect(head.length, chunked=framing.chunked)
+        else:
+            reader.expect(head.length, chunked=framing.chunked)
         if not head.keep_alive:
             self.must_close = True
         return head
@@ -138,7 +141,8 @@ class ServerCodec:
             last += CLOSE
         elif request is not None and request.protocol == b"http/1.0":
             last += b"connection: keep-alive\r\n"
-        return render_fields(_status_line(status), head.headers, last) + body
+        block = render_fields(_status_line(status), head.headers, last)
+        return block + body if body else block
 
     def send_data(self, data: bytes) -> bytes:
         """More of the body."""
@@ -206,7 +210,8 @@ class ClientCodec:
             last += b"expect: 100-continue\r\n"
         target = head.authority if method == b"CONNECT" else head.target
         first = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method, target, head.authority)
-        return render_fields_after(first, head.headers, last) + body
+        block = render_fields(first, head.headers, last)
+        return block + body if body else block
 
     def send_data(self, data: bytes) -> bytes:
         """More of the body."""
@@ -262,6 +267,13 @@ class ClientCodec:
             self._keep = head.keep_alive and reader.shape is not Shape.UNTIL_CLOSE
         return head
 
+    def take_ready(self) -> tuple[bytes, End | None]:
+        """All of the body that is here, and its end if that is here too. Raises ProtocolError."""
+        try:
+            return self._reader.take_ready()
+        except ProtocolError as error:
+            raise ProtocolError(502, error.details) from error
+
     def leftover(self) -> bytes:
         """What came behind the head, for whoever takes the connection over."""
         data, self._reader.buffer = self._reader.buffer, b""
@@ -278,12 +290,6 @@ class ClientCodec:
 
 
 _WITH_BODY = frozenset((b"POST", b"PUT", b"PATCH"))  # say "no body" by content-length 0 (RFC 9110 section 8.6)
-
-
-def render_fields_after(first: bytes, headers: Headers, last: bytes) -> bytes:
-    """As `render_fields`, where `first` is a start line with a field behind it."""
-    line, _, field = first.partition(b"\r\n")
-    return render_fields(line + b"\r\n", headers, field + last)
 
 
 def _status_line(status: int) -> bytes:

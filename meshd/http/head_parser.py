@@ -8,16 +8,52 @@ again behind it.
 import re
 
 from meshd.core.errors import ProtocolError
-from meshd.core.head import RequestHead, ResponseHead
+from meshd.core.head import Headers, RequestHead, ResponseHead
 from meshd.http.fields import TOKEN, check_octets, read_fields
-from meshd.http.framing import CONNECTION_FIELDS, Framing, without_nominated
+from meshd.http.framing import CONNECTION_FIELDS, Framing, tokens, without_nominated
 from meshd.http.limits import Limits
-from meshd.http.target import read_target
+from meshd.http.target import authority, read_target
 
-_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
-_REQUEST_LINE = re.compile(TOKEN.pattern + rb" [^ \r\n]+ HTTP/[0-9]\.[0-9]")
+_REQUEST_LINE = re.compile(rb"(" + TOKEN.pattern + rb") ([^ \r\n]+) HTTP/([0-9]\.[0-9])")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?")
-VERSIONS = {b"HTTP/1.1": b"http/1.1", b"HTTP/1.0": b"http/1.0"}
+VERSIONS = {b"1.1": b"http/1.1", b"1.0": b"http/1.0"}
+NO_FIELDS: dict[bytes, list[bytes]] = {}
+
+
+class Names:
+    """Field names as they are written, remembered in lower case: there are few. b"" marks those of the connection."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, bytes] = {}
+
+    def split(self, fields: Headers) -> tuple[Headers, dict[bytes, list[bytes]]]:
+        """End-to-end fields in lower case, and those of the connection by name."""
+        headers: Headers = []
+        special = NO_FIELDS
+        known = self._known
+        for field in fields:
+            name = known.get(field[0])
+            if name is None:
+                name = self._learn(field[0])
+            if name:
+                headers.append((name, field[1]))
+            else:
+                if special is NO_FIELDS:
+                    special = {}
+                special.setdefault(field[0].lower(), []).append(field[1])
+        return headers, special
+
+    def _learn(self, written: bytes) -> bytes:
+        lowered = written.lower()
+        name = b"" if lowered in CONNECTION_FIELDS else lowered
+        if len(self._known) < 1024:
+            self._known[written] = name
+        return name
+
+
+_NAMES = Names()
 
 
 def check_request_line(partial: bytes) -> None:
@@ -35,63 +71,62 @@ def parse_request(block: bytes, limits: Limits) -> tuple[RequestHead, Framing]:
         raise ProtocolError(414, "request line too long")
     if lines - 2 > limits.fields:
         raise ProtocolError(431, f"more than {limits.fields} header fields")
-    parts = block[:line_end].split(b" ")
-    if len(parts) != 3 or not TOKEN.fullmatch(parts[0]) or not parts[1]:
+    match = _REQUEST_LINE.fullmatch(block, 0, line_end)
+    if match is None:
         raise ProtocolError(400, "malformed request line")
-    method, target, version = parts
+    method, target, version = match.groups()
     protocol = VERSIONS.get(version)
     if protocol is None:
-        raise ProtocolError(505 if _VERSION.fullmatch(version) else 400, "an HTTP version other than 1.0 and 1.1")
-    head = RequestHead(method, b"", b"")
+        raise ProtocolError(505, "an HTTP version other than 1.0 and 1.1")
+    headers, special = _NAMES.split(read_fields(block, line_end + 2, lines - 2))
+    head = RequestHead(method, b"", b"", headers)
     head.protocol = protocol
-    framing = Framing()
-    _split(head, framing, read_fields(block, line_end + 2, lines - 2))
-    _set_authority(head, target, framing)
-    length = framing.body_length(protocol)
-    head.length = None if framing.chunked else (length or 0)
-    _set_connection(head, framing)
+    framing = Framing(special)
+    _set_authority(head, target, special.get(b"host"))
+    if len(special) > 1 or b"host" not in special:
+        _set_connection(head, framing)
     return head, framing
 
 
-def _split(head: RequestHead | ResponseHead, framing: Framing, fields: list[tuple[bytes, bytes]]) -> None:
-    """End-to-end fields to the head, those of the connection to `framing`."""
-    headers = head.headers
-    for name, value in fields:
-        lowered = name.lower()
-        if lowered in CONNECTION_FIELDS:
-            framing.note(lowered, value)
-        else:
-            headers.append((lowered, value))
-    if framing.connection:
-        head.headers = without_nominated(headers, framing.connection)
-    if b"trailers" in framing.te:
-        head.headers.append((b"te", b"trailers"))
-
-
-def _set_authority(head: RequestHead, target: bytes, framing: Framing) -> None:
-    hosts = framing.hosts
+def _set_authority(head: RequestHead, target: bytes, hosts: list[bytes] | None) -> None:
+    if hosts is None:
+        if head.protocol == b"http/1.1":
+            raise ProtocolError(400, "missing_host_header")
+        read_target(head, target, b"")
+        return
     if len(hosts) > 1:
         raise ProtocolError(400, "more than one Host field")
-    if not hosts and head.protocol == b"http/1.1":
-        raise ProtocolError(400, "missing_host_header")
-    host = hosts[0] if hosts else b""
+    host = hosts[0]
     read_target(head, target, host)
     if host and not target.startswith(b"/"):
-        read_target(RequestHead(b"OPTIONS", b"", b""), b"*", host)  # overruled by the target, but still to be valid
+        authority(host)  # overruled by the target, but still to be valid
 
 
 def _set_connection(head: RequestHead, framing: Framing) -> None:
-    head.keep_alive = framing.keeps_alive(head.protocol)
-    if head.protocol != b"http/1.1":
+    """What the fields of the connection other than Host say."""
+    special, protocol = framing.fields, head.protocol
+    length = framing.body_length(protocol)
+    head.length = None if framing.chunked else (length or 0)
+    head.keep_alive = framing.keeps_alive(protocol)
+    _keep_end_to_end(head, framing)
+    if protocol != b"http/1.1":
         return
-    for value in framing.expect:
-        if value != b"100-continue":
+    for value in special.get(b"expect", ()):
+        if value.lower() != b"100-continue":
             raise ProtocolError(417, "an expectation other than 100-continue")
         head.expect_continue = head.length != 0
-    if framing.upgrade and b"upgrade" in framing.connection and head.length == 0:
-        token = b", ".join(framing.upgrade)
+    if b"upgrade" in special and b"upgrade" in framing.connection and head.length == 0:
+        token = b", ".join(special[b"upgrade"])
         if not token.lower().startswith(b"h2c"):  # to HTTP/2 a client says so in advance (RFC 9113 section 3.1)
             head.upgrade = token
+
+
+def _keep_end_to_end(head: RequestHead | ResponseHead, framing: Framing) -> None:
+    """Fields that Connection names go; `te: trailers` is worth telling the next hop."""
+    if framing.connection:
+        head.headers = without_nominated(head.headers, framing.connection)
+    if b"te" in framing.fields and b"trailers" in tokens(framing.fields[b"te"]):
+        head.headers.append((b"te", b"trailers"))
 
 
 def parse_response(block: bytes, limits: Limits, method: bytes) -> tuple[ResponseHead, Framing]:
@@ -110,18 +145,22 @@ def _parse_response(block: bytes, limits: Limits, method: bytes) -> tuple[Respon
     match = _STATUS_LINE.fullmatch(block, 0, line_end)
     if match is None:
         raise ProtocolError(502, "malformed status line")
-    head = ResponseHead(int(match[2]))
-    head.protocol = b"http/1.1" if match[1] == b"1" else b"http/1.0"
-    framing = Framing()
-    _split(head, framing, read_fields(block, line_end + 2, lines - 2))
-    status = head.status
-    head.bodiless = status < 200 or status == 204 or status == 304 or method == b"HEAD"
-    if head.bodiless and framing.codings and (status < 200 or status == 204):
-        raise ProtocolError(502, "transfer-encoding in a response without a body")
+    headers, special = _NAMES.split(read_fields(block, line_end + 2, lines - 2))
+    status = int(match[2])
+    head = ResponseHead(status, headers)
+    if match[1] == b"0":
+        head.protocol = b"http/1.0"
+    framing = Framing(special)
+    if status < 200 or status == 204 or status == 304 or method == b"HEAD":
+        head.bodiless = True
+        if b"transfer-encoding" in special and (status < 200 or status == 204):
+            raise ProtocolError(502, "transfer-encoding in a response without a body")
     head.length = framing.body_length(head.protocol)
     head.keep_alive = framing.keeps_alive(head.protocol)
+    if framing.connection:
+        _keep_end_to_end(head, framing)
     if status == 101:
-        if not framing.upgrade or b"upgrade" not in framing.connection:
+        if b"upgrade" not in special or b"upgrade" not in framing.connection:
             raise ProtocolError(502, "101 without an Upgrade field")
-        head.upgrade = b", ".join(framing.upgrade)
+        head.upgrade = b", ".join(special[b"upgrade"])
     return head, framing

@@ -129,8 +129,8 @@ class _Trip:
     async def _attempt(self) -> ResponseHead | None:
         """One try at one endpoint: its response head, or None when there is to be another try. Raises the last error."""
         flight, cluster = self.flight, self.cluster
-        now = wait.now()
         attempts = self.exchange.attempts
+        now = wait.now() if attempts else self.exchange.started
         endpoint = cluster.pick(now, 0, [a.endpoint for a in attempts] if attempts else ())
         if endpoint is None:
             raise UpstreamError(503, flags.NO_HEALTHY_UPSTREAM, "no_healthy_upstream", retry=Resend.UNSENT)
@@ -151,7 +151,7 @@ class _Trip:
         except BaseException:
             self._close(attempt, ProxyError(500, flags.INTERNAL, "internal_error"))
             raise
-        if len(attempts) <= self.policy.attempts and await self._again(attempt, response):
+        if may_be_failure(response) and await self._again(attempt, response):
             self._drop()
             self._end(attempt)
             return None
@@ -229,13 +229,16 @@ class _Trip:
             if response.status == 101 or (exchange.head.method == b"CONNECT" and response.status < 300):
                 await tunnel.switch(flight, response)
                 return
-            body, end = _ready(connection)
+            body, end = connection.take_ready()
             whole = end is not None and not end.trailers
             exchange.responded = wait.now()
             await down.respond(response, body, end=whole)
             exchange.bytes_sent = len(body)
             if not whole:
                 await self._relay_rest(connection, end)
+                exchange.ended = wait.now()
+            else:
+                exchange.ended = exchange.responded
         except UpstreamError as error:
             failure = self._translate(error)
             self._close(attempt, failure)
@@ -295,7 +298,7 @@ class _Trip:
         """Account for one attempt at its endpoint, once."""
         if attempt.ended:
             return
-        attempt.ended = wait.now()
+        attempt.ended = self.exchange.ended or wait.now()
         attempt.endpoint.active -= 1
         self.cluster.observe(attempt, error)
         flight = self.flight
@@ -316,19 +319,6 @@ class _Trip:
             self.upload.release()
 
 
-def _ready(connection: Http1Connection) -> tuple[bytes, End | None]:
-    """The body as far as it came together with the head, and its end if that came too."""
-    first = connection.body_nowait()
-    if first is None:
-        return b"", None
-    if isinstance(first, End):
-        return b"", first
-    pieces = [first]
-    while True:
-        event = connection.body_nowait()
-        if event is None:
-            break
-        if isinstance(event, End):
-            return (b"".join(pieces) if len(pieces) > 1 else first), event
-        pieces.append(event)
-    return (b"".join(pieces) if len(pieces) > 1 else first), None
+def may_be_failure(response: ResponseHead) -> bool:
+    """Whether it is worth asking the retry policy about this response: most are answers."""
+    return response.status >= 400 or any(name == b"grpc-status" for name, _ in response.headers)

@@ -1,160 +1,96 @@
-"""Which endpoint of many: algorithms behind one method.
+"""Which endpoint of many: the protocol of every algorithm, the two that need no state of the endpoints, the registry.
 
-The power of two choices is linkerd2's `gen_pair`: two distinct indices by drawing the second from one fewer and stepping
-over the first. Peak EWMA is linkerd2-proxy's: a latency that jumps up at once and decays over ten seconds, times the load.
+An algorithm is told of all endpoints by `update` and picks among those in service by `pick`, so that one endpoint less is
+a matter of stepping over it and never of building a table within a request. A candidate tuple that is the same object
+as the last time is the same set: what is derived from it is kept.
 """
 
-from bisect import bisect_left
-from collections.abc import Sequence
-from hashlib import blake2b
-from math import exp
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final, Protocol
 
 from meshd.core.endpoint import Endpoint
+from meshd.upstream.draw import Draw
+from meshd.upstream.least_request import LeastRequest
+from meshd.upstream.maglev import Maglev
+from meshd.upstream.members import Members
+from meshd.upstream.peak_ewma import PeakEwma
+from meshd.upstream.ring_hash import RingHash
 
-DEFAULT_RTT: Final = 0.03  # seconds assumed of an endpoint that has not answered yet
-DECAY: Final = 10.0  # seconds
-RING_POINTS: Final = 1024
+MOST_TURNS: Final = 4096  # of one cycle: past it weights are rounded
 
 
 class Balancer(Protocol):
-    """Picks among candidates, of which there is at least one."""
+    """One algorithm with its state, for one cluster in one worker."""
+
+    def update(self, endpoints: Sequence[Endpoint]) -> None:
+        """Candidates will be some of `endpoints` from now on, with the weights they have now."""
 
     def pick(self, candidates: Sequence[Endpoint], now: float, key: int) -> Endpoint:
-        """`key` is a hash of what should stick to one endpoint; balancers that spread do not look at it."""
+        """One of at least one. `key` is a hash of what should stay at one endpoint; most do not look at it."""
 
 
 class RoundRobin:
-    """In turn, by weight, smoothly: nginx's algorithm, which never sends a heavy endpoint its share in a row."""
+    """In turn, by weight, smoothly: the turns of a heavy endpoint are spread over the cycle, never in a row.
 
-    __slots__ = ("_credit",)
+    Turn k of an endpoint of weight w belongs at (k + 1/2) / w of the cycle; sorting the turns of all by that place gives
+    the cycle. Whoever is not a candidate is stepped over, and its share goes to all the others alike.
+    """
 
-    def __init__(self, _random: Random) -> None:
-        self._credit: dict[int, int] = {}
+    __slots__ = ("_members", "_next", "_random", "_turns")
+
+    def __init__(self, random: Random, _size: int = 0) -> None:
+        self._random = random
+        self._members = Members()
+        self._turns: list[Endpoint] = []
+        self._next = 0
+
+    def update(self, endpoints: Sequence[Endpoint]) -> None:
+        total = sum(endpoint.weight for endpoint in endpoints)
+        scale = min(1.0, MOST_TURNS / total) if total else 1.0
+        places = []
+        for order, endpoint in enumerate(endpoints):
+            turns = max(1, round(endpoint.weight * scale))
+            places += [((turn + 0.5) / turns, order, endpoint) for turn in range(turns)]
+        places.sort(key=lambda place: place[:2])
+        self._turns = [endpoint for _, _, endpoint in places]
+        self._next = int(self._random.random() * len(places))  # so that many sidecars do not all begin with the first
+        self._members.update(endpoints)
 
     def pick(self, candidates: Sequence[Endpoint], now: float, key: int) -> Endpoint:
-        if len(self._credit) > 4 * len(candidates) + 16:
-            self._credit.clear()  # endpoints that are gone
-        total, best = 0, candidates[0]
-        top = None
-        for endpoint in candidates:
-            credit = self._credit[id(endpoint)] = self._credit.get(id(endpoint), 0) + endpoint.weight
-            total += endpoint.weight
-            if top is None or credit > top:
-                top, best = credit, endpoint
-        self._credit[id(best)] -= total
-        return best
+        turns = self._turns
+        allowed = self._members.allowed(candidates)
+        for _ in range(len(turns)):
+            endpoint = turns[self._next]
+            self._next += 1
+            if self._next == len(turns):
+                self._next = 0
+            if allowed is None or endpoint in allowed:
+                return endpoint
+        return candidates[0]
 
 
 class RandomChoice:
     """Any, by weight."""
 
-    __slots__ = ("_random",)
+    __slots__ = ("_draw",)
 
-    def __init__(self, random: Random) -> None:
-        self._random = random
+    def __init__(self, random: Random, _size: int = 0) -> None:
+        self._draw = Draw(random)
 
-    def pick(self, candidates: Sequence[Endpoint], now: float, key: int) -> Endpoint:
-        return self._random.choices(candidates, [endpoint.weight for endpoint in candidates])[0]
-
-
-class LeastRequest:
-    """The less loaded of two, where a heavier endpoint counts as less loaded."""
-
-    __slots__ = ("_random",)
-
-    def __init__(self, random: Random) -> None:
-        self._random = random
+    def update(self, endpoints: Sequence[Endpoint]) -> None:
+        self._draw.forget()
 
     def pick(self, candidates: Sequence[Endpoint], now: float, key: int) -> Endpoint:
-        if len(candidates) == 1:
-            return candidates[0]
-        one, other = two_of(candidates, self._random)
-        return one if (one.active + 1) * other.weight <= (other.active + 1) * one.weight else other
+        return self._draw.one(candidates)
 
 
-class PeakEwma:
-    """The one of two that promises the earlier answer: latency times what is in progress there."""
-
-    __slots__ = ("_random",)
-
-    def __init__(self, random: Random) -> None:
-        self._random = random
-
-    def pick(self, candidates: Sequence[Endpoint], now: float, key: int) -> Endpoint:
-        if len(candidates) == 1:
-            return candidates[0]
-        one, other = two_of(candidates, self._random)
-        return one if cost(one, now) <= cost(other, now) else other
-
-
-class RingHash:
-    """Ketama: each endpoint owns points on a ring, a key goes to the next point. Few keys move when endpoints change."""
-
-    __slots__ = ("_members", "_owners", "_points", "_random")
-
-    def __init__(self, random: Random) -> None:
-        self._random = random
-        self._members: tuple[str, ...] = ()
-        self._points: list[int] = []
-        self._owners: list[str] = []
-
-    def pick(self, candidates: Sequence[Endpoint], now: float, key: int) -> Endpoint:
-        by_name = {endpoint.name: endpoint for endpoint in candidates}
-        members = tuple(sorted(by_name))
-        if members != self._members:
-            self._build(members, by_name)
-        place = bisect_left(self._points, spread(key.to_bytes(8, "big", signed=True))) % len(self._points)
-        return by_name[self._owners[place]]
-
-    def _build(self, members: tuple[str, ...], by_name: dict[str, Endpoint]) -> None:
-        total = sum(by_name[name].weight for name in members)
-        ring = []
-        for name in members:
-            share = max(1, round(RING_POINTS * by_name[name].weight / total))
-            ring += [(spread(f"{name}#{point}".encode()), name) for point in range(share)]
-        ring.sort()
-        self._members = members
-        self._points = [point for point, _ in ring]
-        self._owners = [name for _, name in ring]
-
-
-def two_of(candidates: Sequence[Endpoint], random: Random) -> tuple[Endpoint, Endpoint]:
-    """Two different ones, every pair as likely; an endpoint is drawn in proportion to nothing but chance."""
-    count = len(candidates)
-    first = int(random.random() * count)
-    second = int(random.random() * (count - 1))
-    if second >= first:
-        second += 1
-    return candidates[first], candidates[second]
-
-
-def cost(endpoint: Endpoint, now: float) -> float:
-    """Expected seconds until an answer, by weight."""
-    latency = endpoint.ewma * exp((endpoint.ewma_at - now) / DECAY) if endpoint.ewma_at else DEFAULT_RTT
-    return (latency + 1e-6) * (endpoint.active + 1) / endpoint.weight
-
-
-def observe_latency(endpoint: Endpoint, seconds: float, now: float) -> None:
-    """A peak is believed at once, a lower latency slowly."""
-    if not endpoint.ewma_at or seconds > endpoint.ewma:
-        endpoint.ewma = seconds
-    else:
-        kept = exp((endpoint.ewma_at - now) / DECAY)
-        endpoint.ewma = endpoint.ewma * kept + seconds * (1 - kept)
-    endpoint.ewma_at = now
-
-
-def spread(data: bytes) -> int:
-    """A 64-bit hash that is the same in every process."""
-    return int.from_bytes(blake2b(data, digest_size=8).digest(), "big")
-
-
-BALANCERS: Final = {
+# By the names that DestinationRule uses, and ours. Called with the source of chance and the size of the table, 0 for its default.
+BALANCERS: Final[dict[str, Callable[[Random, int], Balancer]]] = {
     "ROUND_ROBIN": RoundRobin,
     "RANDOM": RandomChoice,
     "LEAST_REQUEST": LeastRequest,
     "PEAK_EWMA": PeakEwma,
     "RING_HASH": RingHash,
+    "MAGLEV": Maglev,
 }

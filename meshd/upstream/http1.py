@@ -56,18 +56,19 @@ class Http1Connection:
             else:
                 raise AssertionError(f"{event!r} before a response head")
 
-    def body_nowait(self) -> bytes | End | None:
-        """The next piece of body that is here already; None when the rest is still to come."""
-        event = self._next_event()
-        if isinstance(event, ResponseHead):
-            raise AssertionError("a response head within a body")
-        return event
+    def take_ready(self) -> tuple[bytes, End | None]:
+        """All of the body that is here already, and its end if that is here too."""
+        try:
+            return self.codec.take_ready()
+        except ProtocolError as error:
+            raise _nonsense(error) from error
 
     async def read_body(self) -> bytes | End:
         """The next piece of body, or its end."""
         while True:
-            event = self.body_nowait()
+            event = self._next_event()
             if event is not None:
+                assert not isinstance(event, ResponseHead)
                 return event
             await self._receive()
 
@@ -96,7 +97,7 @@ class Http1Connection:
         try:
             return self.codec.next_event()
         except ProtocolError as error:
-            raise UpstreamError(502, flags.UPSTREAM_PROTOCOL, error.details, retry=Resend.IF_SAFE) from error
+            raise _nonsense(error) from error
 
     async def _receive(self) -> None:
         try:
@@ -123,3 +124,7 @@ class Http1Connection:
 
     def __repr__(self) -> str:
         return f"<Http1Connection {self.stream!r} used {self.uses} times>"
+
+
+def _nonsense(error: ProtocolError) -> UpstreamError:
+    return UpstreamError(502, flags.UPSTREAM_PROTOCOL, error.details, retry=Resend.IF_SAFE)
