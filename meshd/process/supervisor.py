@@ -88,6 +88,7 @@ class Supervisor:
         while not self._is_over():
             self._step()
         for fleet in self._fleets():
+            fleet.listeners.close()
             self._bury(fleet)
         self._signals.close()
         return self._exit_code()

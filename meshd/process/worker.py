@@ -59,7 +59,17 @@ Build = Callable[[WorkerStart, Recorder], DataPath]
 class Worker:
     """One worker's tasks."""
 
-    __slots__ = ("_accepted", "_on_message", "_path", "_recorder", "_report", "_source", "_start", "_ticks")
+    __slots__ = (
+        "_accepted",
+        "_is_ready",
+        "_on_message",
+        "_path",
+        "_recorder",
+        "_report",
+        "_source",
+        "_start",
+        "_ticks",
+    )
 
     def __init__(self, start: WorkerStart, source: Source, build: Build) -> None:
         cells = Cells()
@@ -71,6 +81,7 @@ class Worker:
         self._recorder = Recorder(cells, self._send_records, _clock_offset(), keep_all=keep_all)
         self._report = Report(self._recorder, self._send_cells, os.getpid())
         self._path = build(start, self._recorder)
+        self._is_ready = False
         self._ticks = 0
         self._on_message: dict[object, Callable[[Message], None]] = {
             "set": self._take_set,
@@ -80,7 +91,7 @@ class Worker:
     async def run(self) -> None:
         """Serve until drained."""
         async with trio.open_nursery() as nursery:
-            await nursery.start(self._wait_for_the_end)
+            await nursery.start(self._wait_for_the_end, nursery.cancel_scope)
             nursery.start_soon(self._listen)
             nursery.start_soon(self._tick_for_ever)
             await self._path.run(ready=self._ready)
@@ -88,15 +99,19 @@ class Worker:
             nursery.cancel_scope.cancel()
 
     def _ready(self) -> None:
+        self._is_ready = True
         self._start.row.show(Phase.READY, os.getpid())
 
-    async def _wait_for_the_end(self, task_status: trio.TaskStatus[None]) -> None:
+    async def _wait_for_the_end(self, whole: trio.CancelScope, task_status: trio.TaskStatus[None]) -> None:
         """Drain when asked to. What was asked before we could hear it stands on the board."""
         with trio.open_signal_receiver(signal.SIGTERM) as asked:
             task_status.started()
             if not self._start.board.drain_deadline:
                 async for _ in asked:
                     break
+            if not self._is_ready:
+                whole.cancel()  # nothing was accepted yet, so nothing has to end
+                return
             self._start.row.show(Phase.DRAINING, os.getpid())
             deadline = self._start.board.drain_deadline or monotonic() + self._accepted.drain
             await self._path.drain(trio.current_time() + deadline - monotonic())

@@ -1,0 +1,50 @@
+"""The app: started, signalled, reaped."""
+
+import os
+import signal
+
+import pytest
+
+from meshd.process.command import NOT_EXECUTABLE, NOT_FOUND, Command
+
+
+def run(*argv):
+    command = Command(argv)
+    command.start()
+    command.reaped(os.waitpid(command.pid, 0)[1])
+    return command
+
+
+def test_it_runs_and_its_code_is_kept():
+    command = run("sh", "-c", "exit 4")
+    assert command.code == 4
+    assert not command.is_running
+
+
+def test_a_command_that_is_not_there_or_cannot_run(tmp_path, capfd):
+    assert run("surely-no-such-command").code == NOT_FOUND
+    (tmp_path / "text").write_text("no program")
+    assert run(str(tmp_path / "text")).code == NOT_EXECUTABLE
+    assert "command not found" in capfd.readouterr().err
+
+
+def test_the_app_has_the_signals_of_any_program(capfd):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run("grep", "-E", "SigIgn|SigBlk", "/proc/self/status")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert capfd.readouterr().out.split() == ["SigBlk:", "0" * 16, "SigIgn:", "0" * 16]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_signals_reach_it_until_it_has_ended(number):
+    command = Command(["sleep", "60"])
+    command.signal(number)
+    command.start()
+    command.signal(number)
+    command.reaped(os.waitpid(command.pid, 0)[1])
+    assert command.code == 128 + number
+    command.signal(number)
+    command.kill()
+    assert repr(command) == f"<Command sleep ended {128 + number}>"
