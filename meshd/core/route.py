@@ -13,6 +13,7 @@ class RetryPolicy:
     any_method: frozenset[str] = frozenset({"connect-failure", "refused-stream", "reset-before-request"})
     safe_only: frozenset[str] = frozenset({"reset", "gateway-error", "unavailable"})
     codes: frozenset[int] = frozenset()  # retriable-status-codes; safe methods only
+    headers: frozenset[bytes] = frozenset()  # retriable-headers: response fields by lower-case name; safe methods only
     backoff_base: float = 0.025  # seconds
     backoff_max: float = 0.25
     buffer: int = 65536  # octets of body kept for sending again

@@ -66,7 +66,9 @@ def _service_hosts(service: Service, own_namespace: str) -> tuple[str, ...]:
 def _accounts(service: Service, trust_domain: str) -> frozenset[str]:
     listed = service.metadata.annotations.get(ACCOUNTS_ANNOTATION, "")
     return frozenset(
-        f"spiffe://{trust_domain}/ns/{service.namespace}/sa/{name.strip()}" for name in listed.split(",") if name.strip()
+        f"spiffe://{trust_domain}/ns/{service.namespace}/sa/{name.strip()}"
+        for name in listed.split(",")
+        if name.strip()
     )
 
 

@@ -36,7 +36,9 @@ class Dialler:
                 return PlainStream(sock)
             if self.identity is None:
                 sock.close()
-                raise _failed("the endpoint wants mutual TLS and this sidecar has no certificates", flags.CONNECTION_FAILURE)
+                raise _failed(
+                    "the endpoint wants mutual TLS and this sidecar has no certificates", flags.CONNECTION_FAILURE
+                )
             handshake = await self.identity.connect(sock, endpoint.server_name, endpoint.identities)
         except HandshakeFailed as error:
             if limit.overdue:

@@ -23,7 +23,9 @@ def parse_address(text: str) -> tuple[str, int]:
         return text.removeprefix("unix:"), 0
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:
-        raise BadAddress(f"got {text!r}, expected host:port such as 127.0.0.1:15001, [::1]:15001 or unix:/run/meshd.sock")
+        raise BadAddress(
+            f"got {text!r}, expected host:port such as 127.0.0.1:15001, [::1]:15001 or unix:/run/meshd.sock"
+        )
     return host.strip("[]"), int(port)
 
 

@@ -1,42 +1,36 @@
 """The connections of one endpoint in one worker: kept warm, bounded, never leased twice.
 
 Theory of operation: `take` is the hot path: the connection used last, if it is not stale, without waiting. `acquire` is
-for when there is none: dial in the caller's own task while there is room, else wait in line. `live` counts every
-connection and every dial under way, so the bound holds before a socket exists. Rule 1: whoever adds to `live` takes it
-away again on any failure. Rule 2: a released connection goes to the first in line before it goes to the idle.
-Rule 3: the warm floor is refilled in the background, one dial at a time and with growing pauses after failures.
+for when there is none: dial in the caller's own task while there is room, else wait in line. What is decided is decided
+in plain functions (`enter`, `release`, `sweep`); the two places that wait, `_dial` and `acquire`, only carry it out.
+
+Rule 1: `live` counts every connection and every dial under way, so the bound holds before a socket exists; whoever adds
+to it takes it away again on any failure. Rule 2: nobody stands in line while there is room, unless dialling fails; so what
+is released goes to the first in line, and when a connection ends the first in line is permitted to dial in its place.
+Rule 3: the warm floor is refilled in the background, all that is missing at once, but one at a time and with growing pauses
+after a failure. Rule 4: when dials fail slowly, nobody but one in a while finds that out by waiting: the endpoint is
+*held* for as long as such dials took, doubling, and requests are turned away at once unless live connections may yet come
+free. A failure that cost nothing holds nobody, so that an app which restarts is back the moment it listens.
+Rule 5: a closed pool keeps nothing, but lets end what is under way: those in line are still served.
 """
 
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol, TypeVar
+from typing import Final, Generic, TypeVar
 
 from meshd.core import flags
 from meshd.core.endpoint import Endpoint
 from meshd.core.errors import Resend, UpstreamError
 from meshd.net import wait
+from meshd.upstream.connection import Connection
+from meshd.upstream.holding import Holding
+from meshd.upstream.ticket import Ticket
 
-LIFETIME_JITTER = 0.1  # of the maximum, so that connections made together do not end together
-REFILL_PAUSE = 0.1  # seconds after a failed dial, doubling
-REFILL_PAUSE_MAX = 5.0
-FAIL_FAST_AFTER = 3  # dials that failed in a row, above which requests answer at once between probes
-
-
-class Connection(Protocol):
-    """What a pool needs to know of a connection."""
-
-    born: float
-    idle_since: float
-    uses: int
-
-    def is_stale(self) -> bool:
-        """Whether it has ended, or said something unasked, while idle."""
-
-    def close(self) -> None:
-        """Close it at once."""
-
+LIFETIME_JITTER: Final = 0.1  # of the maximum either way, so that connections made together do not end together
+NEVER: Final = float("inf")
+ENDED: Final = float("-inf")
 
 C = TypeVar("C", bound=Connection)
 
@@ -61,253 +55,387 @@ class PoolStatistics:
     idle: int
     waiting: int
     live: int
+    dialling: int
     dialled: int
     failed: int
     stale: int
     overflowed: int
+    expired: int
 
 
-class Ticket:
-    """A place in line."""
-
-    __slots__ = ("connection", "deadline", "event", "over")
-
-    def __init__(self, deadline: float) -> None:
-        self.deadline = deadline
-        self.event = wait.Event()
-        self.connection: Connection | None = None
-        self.over = False  # served, expired or abandoned
-
-    def expire(self) -> None:
-        """Leave the line; whoever waits is told."""
-        self.over = True
-        self.event.set()
-
-
-class Pool:
-    """Connections made by `connect`, which raises `UpstreamError`."""
+class Pool(Generic[C]):
+    """Connections made by `connect`, which raises `UpstreamError`. `changed` is called when `warming` or `held_until` do."""
 
     __slots__ = (
+        "_changed",
         "_connect",
         "_dialled",
+        "_dialling",
+        "_expired",
         "_failed",
-        "_failures",
+        "_holding",
         "_idle",
+        "_leases",
         "_line",
-        "_next_refill",
+        "_lives",
         "_overflowed",
         "_random",
         "_refilling",
-        "_retry_at",
+        "_shared",
         "_stale",
-        "_used",
+        "_wanted",
         "closed",
         "endpoint",
-        "live",
         "settings",
+        "warming",
     )
 
     def __init__(
         self,
         endpoint: Endpoint,
-        connect: Callable[[Endpoint], Awaitable[Connection]],
+        connect: Callable[[], Awaitable[C]],
         settings: PoolSettings,
         random: Random,
+        changed: Callable[[], None] | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.settings = settings
         self.closed = False
-        self.live = 0
+        self.warming = settings.eager and settings.warm > 0  # until the first connection is there
         self._connect = connect
         self._random = random
-        self._idle: list[Connection] = []  # the one used last at the end
-        self._line: deque[Ticket] = deque()
-        self._refilling = False
-        self._next_refill = 0.0
-        self._failures = 0  # dials in a row
-        self._retry_at = 0.0  # fail fast until then
-        self._used = settings.eager
-        self._dialled = self._failed = self._stale = self._overflowed = 0
+        self._changed = changed
+        self._lives: dict[C, float] = {}  # every connection, and when it must end
+        self._leases: dict[C, int] = {}  # how many exchanges it carries
+        self._idle: list[C] = []  # the one used last at the end
+        self._shared: list[C] = []  # leased, and able to carry more than one exchange
+        self._line: OrderedDict[Ticket[C], None] = OrderedDict()
+        self._dialling = 0
+        self._refilling = 0  # background tasks
+        self._wanted = settings.eager  # the floor is
+        self._holding = Holding(random)
+        self._dialled = self._failed = self._stale = self._overflowed = self._expired = 0
 
-    def take(self, now: float) -> Connection | None:
+    @property
+    def live(self) -> int:
+        """Connections and dials under way."""
+        return len(self._lives) + self._dialling
+
+    @property
+    def held_until(self) -> float:
+        """Until when requests had better go elsewhere, because dialling fails."""
+        return self._holding.until
+
+    # -- one exchange ------------------------------------------------------------------------------------------------
+
+    def take(self, now: float) -> C | None:
         """A live idle connection, or None. Never waits."""
+        if self._shared:
+            connection = self._join(now)
+            if connection is not None:
+                return connection
         idle = self._idle
         while idle:
             connection = idle.pop()
-            if not connection.is_stale():
-                return connection
-            self._stale += 1
-            self._discard(connection)
+            if connection.is_stale():
+                self._bury(connection, now)
+                continue
+            self._leases[connection] = 1
+            if connection.streams > 1:
+                self._shared.append(connection)
+            return connection
         return None
 
-    async def acquire(self, now: float, deadline: float, watch: Callable[[Ticket], None]) -> Connection:
+    async def acquire(
+        self, now: float, deadline: float = NEVER, watch: Callable[[Ticket[C]], None] | None = None
+    ) -> C:
         """A connection: idle, fresh, or the first that somebody gives back before `deadline`. Raises `UpstreamError`.
 
-        `watch` is given the ticket of a caller that has to wait, so that a sweeper can expire it.
+        `watch` is given the ticket of a caller that has to wait, so that it can be expired from outside. Whoever is
+        cancelled leaves the line and leaves no connection behind.
         """
-        self._used = True
         connection = self.take(now)
         if connection is not None:
             return connection
-        if self.live < self.settings.max_connections and not self._line:
-            return await self._dial_for_caller(now)
-        return await self._stand_in_line(deadline, watch)
+        ticket = self.enter(now, deadline)
+        if not ticket.permit:
+            if watch is not None:
+                watch(ticket)
+            try:
+                await ticket.event.wait()
+            except BaseException:
+                self.abandon(ticket)
+                raise
+        if ticket.connection is not None:
+            return ticket.connection
+        if ticket.permit:
+            connection = await self._dial()
+            self._lease(connection)
+            return connection
+        raise ticket.error or self._overdue()
 
-    async def _dial_for_caller(self, now: float) -> Connection:
-        if self._failures >= FAIL_FAST_AFTER and now < self._retry_at:
-            details = f"{self.endpoint.name} failed {self._failures} times in a row; next probe in {self._retry_at - now:.1f} s"
-            raise UpstreamError(503, flags.CONNECTION_FAILURE, details, retry=Resend.UNSENT)
-        if self._failures >= FAIL_FAST_AFTER:
-            self._retry_at = now + self._pause()  # this request is the probe; others fail fast meanwhile
-        return await self._dial()
-
-    async def _dial(self) -> Connection:
-        self.live += 1
-        try:
-            connection = await self._connect(self.endpoint)
-        except UpstreamError:
-            self.live -= 1
-            self._failed += 1
-            self._failures += 1
-            self._retry_at = wait.now() + self._pause()
-            self._serve_next_by_dialling()
-            raise
-        except BaseException:
-            self.live -= 1
-            raise
-        self._dialled += 1
-        self._failures = 0
-        return connection
-
-    async def _stand_in_line(self, deadline: float, watch: Callable[[Ticket], None]) -> Connection:
+    def enter(self, now: float, deadline: float) -> Ticket[C]:
+        """A ticket with the permit to dial, or else a place in line. Raises `UpstreamError` when there is neither."""
+        self._wanted = True
+        held = now < self._holding.until
+        if held and not self._lives:
+            raise self._holding.error(self.endpoint.name, now)
+        if not held and not self._line and self.live < self.settings.max_connections:
+            ticket = Ticket(deadline, self._line)
+            self._permit(ticket, now)
+            return ticket
         if len(self._line) >= self.settings.max_pending:
             self._overflowed += 1
-            settings = self.settings
-            details = (
-                f"overflow: {self.live} of {settings.max_connections} connections to {self.endpoint.name} in use"
-                f" and {len(self._line)} of {settings.max_pending} requests waiting"
-            )
-            raise UpstreamError(503, flags.OVERFLOW, details, retry=Resend.NEVER)
-        ticket = Ticket(deadline)
-        self._line.append(ticket)
-        watch(ticket)
-        try:
-            await ticket.event.wait()
-        finally:
-            ticket.over = True
-            if ticket.connection is None and ticket in self._line:
-                self._line.remove(ticket)
-        if ticket.connection is None:
-            details = f"no connection to {self.endpoint.name} became free in time"
-            raise UpstreamError(504, flags.REQUEST_TIMEOUT, details)
-        return ticket.connection
+            raise self._overflow()
+        ticket = Ticket(deadline, self._line)
+        self._line[ticket] = None
+        return ticket
 
-    def release(self, connection: Connection, now: float, *, reusable: bool) -> None:
+    def abandon(self, ticket: Ticket[C]) -> None:
+        """The waiter is gone; what it was given meanwhile goes to the next."""
+        ticket.leave()
+        now = wait.now()
+        if ticket.connection is not None:
+            self._unlease(ticket.connection, now, reusable=True)
+        elif ticket.permit:
+            self._dialling -= 1
+            self._admit(now)
+
+    def release(self, connection: C, now: float, *, reusable: bool) -> None:
         """Give a leased connection back."""
         connection.uses += 1
-        if not reusable or self.closed or now - connection.born > self._lifetime(connection):
-            self._discard(connection)
-            self._serve_next_by_dialling()
-            return
-        connection.idle_since = now
-        while self._line:
-            ticket = self._line.popleft()
-            if not ticket.over:
-                ticket.over = True
-                ticket.connection = connection
-                ticket.event.set()
-                return
-        self._idle.append(connection)
+        self._unlease(connection, now, reusable=reusable)
 
-    def _discard(self, connection: Connection) -> None:
-        self.live -= 1
+    # -- leases ------------------------------------------------------------------------------------------------------
+
+    def _join(self, now: float) -> C | None:
+        """A connection that carries an exchange and takes another."""
+        for connection in self._shared:
+            if self._can_share(connection) and now < self._lives[connection]:
+                self._leases[connection] += 1
+                return connection
+        return None
+
+    def _can_share(self, connection: C) -> bool:
+        return self._leases[connection] < connection.streams and connection.has_room()
+
+    def _lease(self, connection: C) -> None:
+        """To whoever asked for it; and to those in line, as far as it has room."""
+        self._leases[connection] = 1
+        if connection.streams > 1:
+            self._shared.append(connection)
+            self._share_out(connection)
+
+    def _share_out(self, connection: C) -> None:
+        while self._line and self._can_share(connection):
+            self._leases[connection] += 1
+            self._line.popitem(last=False)[0].serve(connection)
+
+    def _unlease(self, connection: C, now: float, *, reusable: bool) -> None:
+        left = self._leases.pop(connection, 0) - 1
+        if left < 0:
+            raise AssertionError(f"{connection!r} is not leased from {self!r}")
+        if left or connection.streams > 1:
+            self._unshare(connection, left, reusable=reusable)
+            if left:
+                return
+        if reusable and now < self._lives[connection]:
+            self._offer(connection, now)
+        else:
+            self._discard(connection)
+            self._replace(now)
+
+    def _unshare(self, connection: C, left: int, *, reusable: bool) -> None:
+        """One exchange less on a connection with several."""
+        if not reusable:
+            self._lives[connection] = ENDED  # it closes with the last of them
+        if left:
+            self._leases[connection] = left
+        if connection in self._shared and not (left and reusable):
+            self._shared.remove(connection)
+        elif left and reusable:
+            self._share_out(connection)
+
+    def _offer(self, connection: C, now: float) -> None:
+        """To the first in line, else to the idle."""
+        if self._line:
+            ticket, _ = self._line.popitem(last=False)
+            self._lease(connection)
+            ticket.serve(connection)
+        elif self.closed:
+            self._discard(connection)
+        else:
+            connection.idle_since = now
+            self._idle.append(connection)
+
+    def _discard(self, connection: C) -> None:
+        del self._lives[connection]
         connection.close()
 
-    def _serve_next_by_dialling(self) -> None:
-        """Somebody waits and there is room again: dial for them."""
-        if self._line and not self.closed and self.live < self.settings.max_connections and not self._refilling:
-            self._refilling = True
-            wait.spawn(self._refill)
+    def _bury(self, connection: C, now: float) -> None:
+        self._stale += 1
+        self._discard(connection)
+        self._replace(now)
+
+    def _replace(self, now: float) -> None:
+        """A connection ended: there is room for somebody in line, or the floor is short."""
+        self._admit(now)
+        self._refill(now)
+
+    # -- dialling ----------------------------------------------------------------------------------------------------
+
+    def _permit(self, ticket: Ticket[C], now: float) -> None:
+        self._dialling += 1
+        if self._holding.probe(now):
+            self._tell()  # this one finds out; the others go elsewhere meanwhile
+        ticket.admit()
+
+    def _admit(self, now: float) -> None:
+        """Permit as many in line to dial as there is room for."""
+        while self._line and self.live < self.settings.max_connections and now >= self._holding.until:
+            ticket, _ = self._line.popitem(last=False)
+            self._permit(ticket, now)
+
+    async def _dial(self) -> C:
+        """A new connection, in `_lives` and nowhere else yet. It was counted as dialling before."""
+        began = wait.now()
+        try:
+            connection = await self._connect()
+        except UpstreamError as error:
+            self._dialling -= 1
+            self._note_failure(error, began, wait.now())
+            raise
+        except BaseException:
+            self._dialling -= 1
+            self._admit(wait.now())
+            raise
+        self._dialling -= 1
+        self._dialled += 1
+        jitter = 1 + LIFETIME_JITTER * (2 * self._random.random() - 1)
+        self._lives[connection] = connection.born + self.settings.max_lifetime * jitter
+        if self._holding.succeeded() or self.warming:
+            self.warming = False
+            self._tell()
+        return connection
+
+    def _note_failure(self, error: UpstreamError, began: float, now: float) -> None:
+        self._failed += 1
+        if self._holding.failed(error, began, now):
+            self._tell()
+            if not self.live:  # nothing will come free: those in line need not wait
+                while self._line:
+                    self._line.popitem(last=False)[0].refuse(self._holding.error(self.endpoint.name, now))
+        self._admit(now)
 
     async def fill(self) -> None:
-        """Dial until the eager floor is there; a failure leaves the rest to the background."""
-        while self._used and not self.closed and self.live < self.settings.warm:
+        """Dial until the floor is there; a failure leaves the rest to the background."""
+        while self._missing() > 0:
+            self._dialling += 1
             try:
                 connection = await self._dial()
             except UpstreamError:
-                self._next_refill = wait.now() + self._pause()
                 return
-            self._put(connection)
+            self._offer(connection, wait.now())
 
-    def sweep(self, now: float) -> None:
-        """Close what was idle too long or lived too long or has died, and see to the warm floor."""
+    def _missing(self) -> int:
+        if self.closed or not self._wanted:
+            return 0
+        return min(self.settings.warm, self.settings.max_connections) - self.live
+
+    def _refill(self, now: float) -> None:
+        missing = self._missing()
+        if missing <= 0 or now < self._holding.refill_at:
+            return
+        wanted = 1 if self._holding.failures else missing
+        while self._refilling < wanted:
+            self._refilling += 1
+            wait.spawn(self._dial_for_floor)
+
+    async def _dial_for_floor(self) -> None:
+        try:
+            if self._missing() > 0:
+                self._dialling += 1
+                connection = await self._dial()
+                self._offer(connection, wait.now())
+        except UpstreamError:
+            return  # counted, and tried again by a later sweep
+        finally:
+            self._refilling -= 1
+
+    # -- upkeep ------------------------------------------------------------------------------------------------------
+
+    def sweep(self, now: float, dead: Collection[C] | None = None) -> None:
+        """Close what was idle too long, lived too long or has died; see to the line and to the warm floor.
+
+        `dead`: the idle connections known to have ended; None to look at each.
+        """
+        if self._idle:
+            self._cull(now, dead)
+        for ticket in [ticket for ticket in self._line if ticket.deadline <= now]:
+            self._expired += 1
+            ticket.expire()
+        self._replace(now)
+
+    def _cull(self, now: float, dead: Collection[C] | None) -> None:
         settings = self.settings
         spare = self.live - settings.warm
         kept = []
         for connection in self._idle:
-            too_long = spare > 0 and now - connection.idle_since > settings.idle_timeout
-            if too_long or now - connection.born > self._lifetime(connection):
-                spare -= 1
-                self._discard(connection)
-            elif connection.is_stale():
-                self._stale += 1
+            gone = connection.is_stale() if dead is None else connection in dead
+            bored = spare > 0 and now - connection.idle_since >= settings.idle_timeout
+            if gone or bored or now >= self._lives[connection]:
+                self._stale += gone
                 spare -= 1
                 self._discard(connection)
             else:
                 kept.append(connection)
-        self._idle = kept
-        floor = settings.warm if self._used else 0
-        short = self.live < floor or (self._line and self.live < settings.max_connections)
-        if short and not self.closed and not self._refilling and now >= self._next_refill:
-            self._refilling = True
-            wait.spawn(self._refill)
-
-    async def _refill(self) -> None:
-        """One connection, for whoever waits or for the floor."""
-        try:
-            connection = await self._dial()
-        except UpstreamError:
-            self._next_refill = wait.now() + self._pause()
-            return
-        finally:
-            self._refilling = False
-        self._put(connection)
-
-    def _put(self, connection: Connection) -> None:
-        connection.uses -= 1  # `release` counts a use, and this one was none
-        self.release(connection, wait.now(), reusable=True)
-
-    def _pause(self) -> float:
-        return min(REFILL_PAUSE * 2 ** min(self._failures, 10), REFILL_PAUSE_MAX) * (0.5 + self._random.random() / 2)
-
-    def _lifetime(self, connection: Connection) -> float:
-        """Its own within the jitter: drawn from its birth, so that it stays the same."""
-        return self.settings.max_lifetime * (1 - LIFETIME_JITTER * (connection.born * 1e3 % 1))
+        self._idle[:] = kept
 
     def close(self) -> None:
-        """No more new ones; idle ones close now, leased ones when they come back, those in line are turned away."""
+        """Nothing is kept from now on: idle ones close, leased ones when they come back and nobody is in line."""
         self.closed = True
-        idle, self._idle = self._idle, []
-        for connection in idle:
-            self._discard(connection)
-        while self._line:
-            self._line.popleft().expire()
+        while self._idle:
+            self._discard(self._idle.pop())
+
+    def _tell(self) -> None:
+        if self._changed is not None:
+            self._changed()
+
+    # -- words -------------------------------------------------------------------------------------------------------
+
+    def _overflow(self) -> UpstreamError:
+        most = self.settings
+        details = (
+            f"overflow: {self.live} of {most.max_connections} connections (max_connections) to {self.endpoint.name}"
+            f" in use, {len(self._line)} of {most.max_pending} requests (max_pending) waiting"
+        )
+        return UpstreamError(503, flags.OVERFLOW, details, retry=Resend.UNSENT)
+
+    def _overdue(self) -> UpstreamError:
+        details = (
+            f"no connection to {self.endpoint.name} came free in time:"
+            f" {self.live} of {self.settings.max_connections} in use, {len(self._line)} others waiting"
+        )
+        return UpstreamError(504, flags.REQUEST_TIMEOUT, details)
 
     def statistics(self) -> PoolStatistics:
         """How many are where."""
-        idle = len(self._idle)
         return PoolStatistics(
-            leased=self.live - idle,
-            idle=idle,
+            leased=len(self._leases),
+            idle=len(self._idle),
             waiting=len(self._line),
             live=self.live,
+            dialling=self._dialling,
             dialled=self._dialled,
             failed=self._failed,
             stale=self._stale,
             overflowed=self._overflowed,
+            expired=self._expired,
         )
 
     def __repr__(self) -> str:
-        idle = len(self._idle)
         most = self.settings.max_connections
-        return f"<Pool {self.endpoint.name} {self.live - idle}/{most} leased, {idle} idle, {len(self._line)} waiting>"
+        return (
+            f"<Pool {self.endpoint.name} {len(self._leases)}/{most} leased,"
+            f" {len(self._idle)} idle, {len(self._line)} waiting>"
+        )

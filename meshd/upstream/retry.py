@@ -1,131 +1,163 @@
 """Whether a request is sent again: one pure decision, with its reason.
 
-Rule 1: nothing that may have been executed is sent again unless its method, or its Idempotency-Key, says that doing it
-twice is doing it once. Rule 2: never more than the policy's attempts, never outside the budget, never after the response
-head went downstream (the caller is asked only before that). The conditions are Envoy's words (router_filter.rst), so that
-`retry_on` means here what it means there. A pooled connection that turns out dead costs neither an attempt of the policy
-nor the budget once: it says nothing about the endpoint.
+Rule 1: what may have been executed is sent again only if its method, an Idempotency-Key, or the route says that doing it
+twice is doing it once; what never left us may always. Rule 2: never more than the policy's attempts, never outside the
+budget, never past the deadline, never after the response head went downstream, never with half a body.
+The conditions are Envoy's words (router_filter.rst), so that `retry_on` means here what it means there. gRPC statuses are
+judged in response heads only; those in trailers come after the head went downstream.
 """
 
 from dataclasses import dataclass
 from random import Random
+from typing import Final
 
 from meshd.core import flags
-from meshd.core.errors import Resend, UpstreamError
-from meshd.core.exchange import Attempt, Exchange
+from meshd.core.errors import ProxyError, Resend, Side
+from meshd.core.exchange import Exchange
 from meshd.core.head import ResponseHead
 from meshd.core.route import RetryPolicy
 from meshd.upstream.budget import Budget
 
-GATEWAY_ERRORS = frozenset((502, 503, 504))
-# gRPC status in the response head → the condition that names it
-GRPC = {
+GRPC: Final = {
     b"1": "cancelled",
     b"4": "deadline-exceeded",
-    b"13": "internal",
     b"8": "resource-exhausted",
+    b"13": "internal",
     b"14": "unavailable",
 }
+NO_CONNECTION: Final = (flags.CONNECTION_FAILURE, flags.DNS_FAILED, flags.NO_HEALTHY_UPSTREAM)
+NO_ANSWER: Final = frozenset({"5xx", "gateway-error", "reset"})
+CONNECT_FAILURE: Final = frozenset({"5xx", "gateway-error", "connect-failure"})
+REFUSED_STREAM: Final = NO_ANSWER | {"refused-stream", "reset-before-request"}
+RESET_BEFORE_REQUEST: Final = NO_ANSWER | {"reset-before-request"}
+NOTHING: Final[frozenset[str]] = frozenset()
+SERVER_ERROR: Final = frozenset({"5xx"})
+GATEWAY_ERROR: Final = frozenset({"5xx", "gateway-error"})
+OF_STATUS: Final = {
+    409: frozenset({"retriable-4xx"}),
+    502: GATEWAY_ERROR,
+    503: GATEWAY_ERROR,
+    504: GATEWAY_ERROR,
+}
+# Met only when the policy lists codes or fields, which is asking for them.
+LISTED: Final = frozenset({"retriable-status-codes", "retriable-headers"})
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Yes or no, why, and the response flag that a no deserves."""
+    """Yes or no, why, and the response flag that a no deserves. `at_once`: a pooled connection had died, which says
+    nothing about the endpoint and needs no back-off."""
 
     retry: bool
     reason: str
     flag: str = ""
+    at_once: bool = False
 
 
-NOT_ASKED = Decision(retry=False, reason="")
+NOT_ASKED: Final = Decision(retry=False, reason="")
+RESPONDED: Final = Decision(retry=False, reason="the response head went downstream already")
+OFF: Final = Decision(retry=False, reason="the route allows no retries")
+NO_TIME: Final = Decision(retry=False, reason="no time left before the deadline")
+NO_BUDGET: Final = Decision(retry=False, reason="retry budget exhausted", flag=flags.RETRY_BUDGET)
+FINAL: Final = Decision(retry=False, reason="this failure is final")
+FULL: Final = Decision(retry=False, reason="a limit was reached; asking again would not help")
 
 
 def should_retry(
     exchange: Exchange,
-    outcome: UpstreamError | ResponseHead,
+    outcome: ProxyError | ResponseHead,
     policy: RetryPolicy,
     budget: Budget,
     now: float,
     *,
     replayable: bool,
 ) -> Decision:
-    """Decide about the attempt that just ended with `outcome`."""
-    attempt = exchange.attempts[-1]
-    conditions = _conditions(outcome, policy)
-    if not conditions:
-        return NOT_ASKED
-    safe = exchange.head.method in policy.safe_methods or exchange.head.get(b"idempotency-key") is not None
-    allowed = conditions & policy.any_method or (safe and conditions & policy.safe_only)
-    if not allowed:
-        unsafe = conditions & policy.safe_only and not safe
-        method = exchange.head.method.decode("latin-1")
-        why = (
-            f"{method} is not safe to repeat" if unsafe else f"{', '.join(sorted(conditions))} is not retried by policy"
-        )
-        return Decision(retry=False, reason=why)
+    """Decide about the attempt of `exchange` that just ended with `outcome`. A yes is counted in the budget.
+
+    `replayable`: every octet of the body that was read is kept, so that the next attempt can begin with all of it.
+    """
+    if isinstance(outcome, ResponseHead):
+        conditions = _conditions_of_response(outcome, policy)
+        if not conditions:
+            return NOT_ASKED if outcome.status < 500 else _refusal(f"{outcome.status} is not retried by policy")
+        resend = Resend.IF_SAFE
+    else:
+        conditions, resend = _conditions_of_error(outcome), outcome.retry
+        if not conditions:
+            return FULL if outcome.flag == flags.OVERFLOW else FINAL
+    if exchange.responded:
+        return RESPONDED
+    if not policy.attempts:
+        return OFF
+    reason = _granted(conditions, exchange, policy, resend)
+    if isinstance(reason, Decision):
+        return reason
     if not replayable:
-        return Decision(retry=False, reason=f"the request body is larger than {policy.buffer} octets")
-    if _was_stale(outcome, exchange.attempts):
-        return Decision(retry=True, reason="the pooled connection was dead")
-    if len(exchange.attempts) - _stale_attempts(exchange.attempts) > policy.attempts:
+        return _refusal(f"the request body is larger than {policy.buffer} octets, which is all that is kept")
+    tries = len(exchange.attempts)
+    if tries > policy.attempts:
         return Decision(retry=False, reason=f"no attempts left of {policy.attempts + 1}", flag=flags.RETRY_LIMIT)
-    if now >= exchange.deadline:
-        return Decision(retry=False, reason="no time left before the deadline")
+    at_once = resend is Resend.REUSED or (resend is Resend.UNSENT and exchange.attempts[-1].connection_uses > 0)
+    if now + (0.0 if at_once else longest_backoff(tries, policy)) >= exchange.deadline:
+        return NO_TIME
     if not budget.withdraw(now):
-        return Decision(retry=False, reason="retry budget exhausted", flag=flags.RETRY_BUDGET)
-    attempt.verdict = "retried"
-    return Decision(retry=True, reason=", ".join(sorted(allowed)))
+        return NO_BUDGET
+    return Decision(retry=True, reason=reason, at_once=at_once)
 
 
-def _conditions(outcome: UpstreamError | ResponseHead, policy: RetryPolicy) -> set[str]:
-    """Every condition of the vocabulary that the outcome meets."""
-    if isinstance(outcome, UpstreamError):
-        return _conditions_of_error(outcome)
-    status = outcome.status
-    if status < 400:
-        grpc = outcome.get(b"grpc-status")
-        return {GRPC[grpc]} if grpc in GRPC else set()
-    found = set()
-    if status >= 500:
-        found.add("5xx")
-    if status in GATEWAY_ERRORS:
-        found.add("gateway-error")
-    if status == 409:
-        found.add("retriable-4xx")
-    if status in policy.codes:
-        found.add("retriable-status-codes")
+def _granted(conditions: frozenset[str], exchange: Exchange, policy: RetryPolicy, resend: Resend) -> str | Decision:
+    """What of the policy allows it, or the refusal."""
+    granted = conditions & policy.any_method
+    if granted:
+        return "retried: " + ", ".join(sorted(granted))
+    head = exchange.head
+    granted = conditions & (policy.safe_only | LISTED)
+    if not granted and resend is not Resend.REUSED:
+        return _refusal(f"{', '.join(sorted(conditions))}: not retried by policy")
+    safe = resend is Resend.UNSENT or head.method in policy.safe_methods or head.get(b"idempotency-key") is not None
+    if not safe:
+        return _refusal(f"{head.method.decode('latin-1')} is not safe to repeat")
+    # Whatever the conditions: RFC 9112 section 9.3.1 has a client repeat a safe request when an idle connection ended.
+    return "retried: the pooled connection was dead" if resend is Resend.REUSED else f"retried: {', '.join(sorted(granted))}"
+
+
+def _refusal(reason: str) -> Decision:
+    return Decision(retry=False, reason=reason)
+
+
+def _conditions_of_response(head: ResponseHead, policy: RetryPolicy) -> frozenset[str]:
+    """Every condition of the vocabulary that a response meets. This runs for each response: the good ones leave early."""
+    status, fields = head.status, policy.headers
+    found = OF_STATUS.get(status, SERVER_ERROR if status >= 500 else NOTHING)
+    for name, value in head.headers:
+        if name == b"grpc-status":
+            if value in GRPC:
+                found |= {GRPC[value]}
+        elif name == b"x-envoy-ratelimited":
+            return frozenset({"envoy-ratelimited"})  # only to be retried by that name
+        if fields and name in fields:
+            found |= {"retriable-headers"}
+    if policy.codes and status in policy.codes:
+        found |= {"retriable-status-codes"}
     return found
 
 
-def _conditions_of_error(error: UpstreamError) -> set[str]:
-    if error.retry is Resend.NEVER:
-        return set()
-    if error.flag == flags.REQUEST_TIMEOUT:
-        return {"5xx", "gateway-error", "reset"} if error.retry is Resend.IF_SAFE else set()
-    found = {"5xx"}
-    if error.retry is Resend.UNSENT:
-        found.add("connect-failure" if error.flag in _CONNECT else "reset-before-request")
-    if error.flag == flags.REMOTE_RESET and error.retry is Resend.UNSENT:
-        found.add("refused-stream")
-    if error.flag not in _CONNECT:
-        found.add("reset")
-    return found
+def _conditions_of_error(error: ProxyError) -> frozenset[str]:
+    """Every condition that a failure meets; none for what is never to be repeated."""
+    if error.retry is Resend.NEVER or error.side is not Side.UPSTREAM or error.flag == flags.OVERFLOW:
+        return NOTHING
+    if error.retry is not Resend.UNSENT:
+        return NO_ANSWER
+    if error.flag in NO_CONNECTION:
+        return CONNECT_FAILURE
+    return REFUSED_STREAM if error.flag == flags.REMOTE_RESET else RESET_BEFORE_REQUEST
 
 
-_CONNECT = frozenset((flags.CONNECTION_FAILURE, flags.DNS_FAILED, flags.NO_HEALTHY_UPSTREAM))
+def longest_backoff(n: int, policy: RetryPolicy) -> float:
+    """Seconds that the wait before retry number `n` (from 1) stays below."""
+    return min((1 << min(n, 32)) * policy.backoff_base - policy.backoff_base, policy.backoff_max)
 
 
-def _was_stale(outcome: UpstreamError | ResponseHead, attempts: list[Attempt]) -> bool:
-    """Whether the connection died of its idleness: no octet of a response on one that was used before. Free once."""
-    if not isinstance(outcome, UpstreamError) or not attempts[-1].connection_uses:
-        return False
-    return outcome.retry in (Resend.REUSED, Resend.UNSENT) and _stale_attempts(attempts[:-1]) == 0
-
-
-def _stale_attempts(attempts: list[Attempt]) -> int:
-    return sum(1 for attempt in attempts if attempt.verdict == "the pooled connection was dead")
-
-
-def backoff(retry: int, policy: RetryPolicy, random: Random) -> float:
-    """Seconds before retry number `retry` (from 1): full jitter over [0, (2^N - 1) B), the interval capped."""
-    return random.random() * min((2**retry - 1) * policy.backoff_base, policy.backoff_max)
+def backoff(n: int, policy: RetryPolicy, random: Random) -> float:
+    """Seconds before retry number `n` (from 1): full jitter over [0, (2^n - 1) x base), the interval capped."""
+    return random.random() * longest_backoff(n, policy)

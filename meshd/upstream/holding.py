@@ -1,0 +1,73 @@
+"""What failing dials teach: when to dial again for the warm floor, and when to turn requests away without trying.
+
+Pure: time is an argument. One round of failures, dials that were under way together, counts once.
+"""
+
+from random import Random
+from typing import Final
+
+from meshd.core import flags
+from meshd.core.errors import Resend, UpstreamError
+
+REFILL_PAUSE: Final = 0.1  # seconds after a failed dial, doubling
+REFILL_PAUSE_MAX: Final = 5.0
+ROUNDS_BEFORE_HOLD: Final = 2  # one lost SYN holds nobody
+HOLD_MAX: Final = 3.0  # seconds
+HOLD_LEAST: Final = 0.05  # below it a failed dial costs less than a wrong answer
+DOUBLINGS_MAX: Final = 10
+
+
+class Holding:
+    """The dials of one pool, as far as they fail."""
+
+    __slots__ = ("_failed_at", "_hold", "_last", "_random", "failures", "refill_at", "until")
+
+    def __init__(self, random: Random) -> None:
+        self.failures = 0  # rounds in a row
+        self.until = 0.0  # requests are turned away until then
+        self.refill_at = 0.0  # the floor is left alone until then
+        self._hold = 0.0  # seconds
+        self._failed_at = float("-inf")
+        self._last = ""
+        self._random = random
+
+    def failed(self, error: UpstreamError, began: float, now: float) -> bool:
+        """A dial that began at `began` failed at `now`; whether the endpoint is held from now on."""
+        self._last = error.details
+        if began >= self._failed_at:
+            self.failures += 1
+            self._failed_at = now
+        doublings = min(self.failures - 1, DOUBLINGS_MAX)
+        pause = min(REFILL_PAUSE * 2**doublings, REFILL_PAUSE_MAX)
+        self.refill_at = now + pause * (0.5 + self._random.random() / 2)
+        if self.failures < ROUNDS_BEFORE_HOLD:
+            return False
+        hold = min((now - began) * 2 ** (doublings - ROUNDS_BEFORE_HOLD + 1), HOLD_MAX)
+        self._hold = hold if hold >= HOLD_LEAST else 0.0
+        self.until = now + self._hold
+        return self._hold > 0
+
+    def probe(self, now: float) -> bool:
+        """Somebody dials; whether the others are to be turned away until it is known how that ends."""
+        if not self._hold:
+            return False
+        self.until = now + self._hold
+        return True
+
+    def succeeded(self) -> bool:
+        """A dial succeeded: all is forgotten. Whether the endpoint was held before."""
+        was_held = self._hold > 0
+        self.failures = 0
+        self.until = self.refill_at = self._hold = 0.0
+        return was_held
+
+    def error(self, name: str, now: float) -> UpstreamError:
+        """What requests are told meanwhile; no octet of them was sent."""
+        details = (
+            f"no connection to {name} after {self.failures} attempts in a row, the last: {self._last};"
+            f" next attempt in {max(0.0, self.until - now):.1f} s"
+        )
+        return UpstreamError(503, flags.NO_HEALTHY_UPSTREAM, details, retry=Resend.UNSENT)
+
+    def __repr__(self) -> str:
+        return f"<Holding after {self.failures} failures, until {self.until:.1f}>"

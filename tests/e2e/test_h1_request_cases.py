@@ -1,0 +1,176 @@
+"""Every adversarial HTTP/1.1 request through a running sidecar, in one write and octet by octet.
+
+`reject`: nothing complete reaches the app but legal requests in front, and the connection ends. `accept`, `normalise`:
+exactly these requests arrive. `either`: one of the two. For all: what is written upstream is strictly valid.
+"""
+
+import base64
+import json
+import re
+
+import pytest
+
+from support.origin import Origin
+from support.shared import cases
+from support.wire import RawClient
+
+ROWS = cases("shared_h1_requests.jsonl") + cases("either_h1_requests.jsonl")
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+FIELD = re.compile(rb"(" + TOKEN + rb"):[ \t]*((?:[\x21-\x7e\x80-\xff](?:[ \t\x21-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?)[ \t]*")
+REQUEST_LINE = re.compile(TOKEN + rb" [\x21-\x7e\x80-\xff]+ HTTP/1\.1")
+OCTET_BY_OCTET_LIMIT = 4000  # longer requests go in pieces of a prime size instead
+
+
+def raw(row) -> bytes:
+    if "raw_gen" in row:
+        parts = row["raw_gen"]
+        prefix, repeat, suffix = (base64.b64decode(parts[f"{key}_b64"]) for key in ("prefix", "repeat", "suffix"))
+        return prefix + repeat * parts["count"] + suffix
+    return base64.b64decode(row["raw_b64"])
+
+
+def strictly_valid(octets: bytes) -> str:
+    """What is wrong with a request as written upstream; empty when nothing is."""
+    head, separator, _ = octets.partition(b"\r\n\r\n")
+    if not separator:
+        return ""  # an aborted one
+    line, *fields = head.split(b"\r\n")
+    if not REQUEST_LINE.fullmatch(line):
+        return f"request line {line!r}"
+    seen: dict[bytes, list[bytes]] = {}
+    for field in fields:
+        match = FIELD.fullmatch(field)
+        if not match:
+            return f"field {field!r}"
+        seen.setdefault(match[1].lower(), []).append(match[2])
+    if len(seen.get(b"host", [])) != 1:
+        return f"{len(seen.get(b'host', []))} host fields"
+    lengths, codings = seen.get(b"content-length", []), seen.get(b"transfer-encoding", [])
+    if lengths and codings:
+        return "content-length and transfer-encoding"
+    if len(lengths) > 1 or (lengths and not re.fullmatch(rb"0|[1-9][0-9]*", lengths[0])):
+        return f"content-length {lengths}"
+    if codings and codings != [b"chunked"]:
+        return f"transfer-encoding {codings}"
+    return ""
+
+
+def same_path(got: str, wanted: str) -> bool:
+    return got == wanted or got.split("?")[0].rstrip("/") == wanted.split("?")[0].rstrip("/") or _plain(got) == _plain(wanted)
+
+
+def _plain(path: str) -> list[str]:
+    """Segments with dots and doubled slashes resolved (RFC 3986 section 5.2.4)."""
+    segments: list[str] = []
+    for part in path.split("?")[0].split("/"):
+        if part == "..":
+            segments[-1:] = []
+        elif part not in ("", "."):
+            segments.append(part)
+    return segments
+
+
+def arrived_as(requests, wanted) -> str:
+    """Why these recorded requests are not exactly the wanted ones; empty when they are."""
+    if len(requests) != len(wanted):
+        return f"{len(requests)} requests arrived, wanted {len(wanted)}"
+    for got, want in zip(requests, wanted, strict=True):
+        host = (got.header("host") or "").lower().removesuffix(":80")
+        expected_host = want["host"].lower().removesuffix(":80").removesuffix(":")
+        if got.method != want["method"] or host != expected_host or not same_path(got.target, want["path"]):
+            return f"{got.method} {host} {got.target}, wanted {want}"
+        if got.body != base64.b64decode(want["body_b64"]):
+            return f"body {got.body[:60]!r}, wanted {want['body_b64']}"
+    return ""
+
+
+@pytest.fixture(scope="module")
+def path_through(shared_mesh):
+    with Origin() as origin:
+        shared_mesh.entry("a.test", origin.address)
+        sidecar = shared_mesh.run("out", outbound=[{"listen": "127.0.0.1:0", "service": "a.test:80"}])
+        yield origin, sidecar.ports["outbound[0]"]
+
+
+def run(row, origin, address, step) -> str:
+    """The verdict on one case: empty, or what went wrong."""
+    origin.take()
+    data = raw(row)
+    wanted = row.get("forward") or row.get("if_accepted") or []
+    methods = [want["method"] for want in wanted]
+    with RawClient(address) as client:
+        client.send(data, step)
+
+        def finals():
+            return [each for each in client.responses(methods) if each[0] >= 200]
+
+        def over():
+            answers = finals()
+            return client.closed or (wanted and len(answers) >= len(wanted)) or any(a[0] >= 400 for a in answers)
+
+        client.read_until(over, 0.4 if row.get("incomplete") else 5)
+        answers = finals()
+        refused = client.closed or any(each[0] >= 400 for each in answers)
+        if refused and not row.get("incomplete"):
+            client.read_until(lambda: client.closed, 3)
+        closed = client.closed
+    seen = origin.take()
+    complete = [each for each in seen if each.complete]
+    for each in seen:
+        if wrong := strictly_valid(each.raw):
+            return f"written upstream: {wrong}"
+    if row["expect"] == "reject":
+        return _rejected(row, complete, answers, closed)
+    why = arrived_as(complete, wanted)
+    if not why and any(each[0] != 200 for each in answers):
+        why = f"answers {[each[0] for each in answers]}"
+    if row["expect"] == "either":
+        if why and _rejected(row, complete, answers, closed):
+            return f"neither accepted ({why}) nor rejected ({_rejected(row, complete, answers, closed)})"
+        return ""
+    return why or _fields(row, complete)
+
+
+def _rejected(row, complete, answers, closed) -> str:
+    before = row.get("allowed_before") or []
+    if why := arrived_as(complete, before[: len(complete)]):
+        return f"reached the app: {why}"
+    if row.get("incomplete"):
+        return ""
+    if not closed:
+        return f"the connection stays open after {[each[0] for each in answers]}"
+    last = answers[-1][0] if answers else None
+    if last is not None and last < 400 and len(answers) > len(complete):
+        return f"answered {last}"
+    return ""
+
+
+def _fields(row, complete) -> str:
+    if not complete:
+        return ""
+    last = complete[-1]
+    got = {name.lower(): value for name, value in [*last.headers, *last.trailers]}
+    for name in row.get("must_not_forward", []):
+        if name.lower() in got:
+            return f"forwarded {name}"
+    for name, value in row.get("must_forward", {}).items():
+        if got.get(name.lower()) != value:
+            return f"{name} is {got.get(name.lower())!r}, wanted {value!r}"
+    return ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["whole", "octets"])
+def test_every_case(path_through, way):
+    origin, address = path_through
+    wrong = []
+    for row in ROWS:
+        length = len(raw(row))
+        step = 0 if way == "whole" else (1 if length <= OCTET_BY_OCTET_LIMIT else 1009)
+        if verdict := run(row, origin, address, step):
+            wrong.append(f"{row['id']} ({row['expect']}, {row['level']}): {verdict}: {row['why']}")
+    assert not wrong, f"{len(wrong)} of {len(ROWS)}:\n" + "\n".join(wrong)
+
+
+def test_there_are_cases():
+    assert len(ROWS) > 700, json.dumps(len(ROWS))

@@ -1,0 +1,186 @@
+"""A worker around a data path that only remembers: readiness, renewal, ticks, the end."""
+
+import json
+import os
+import pickle
+import signal
+from dataclasses import dataclass
+
+import pytest
+import trio
+
+from meshd.config.documents import Documents
+from meshd.config.errors import ConfigError, Problem
+from meshd.process.board import Board, Phase
+from meshd.process.channel import pair
+from meshd.process.clock import monotonic
+from meshd.process.start import WorkerStart
+from meshd.process.worker import TICK, Worker
+
+
+@dataclass
+class Pool:
+    live: int = 2
+
+
+class FakePath:
+    """Serves nothing, and says what was asked of it."""
+
+    def __init__(self, start, recorder):
+        self.recorder = recorder
+        self.adopted = []
+        self.deadline = None
+        self.refuse = None
+        self.slow = False
+        self.drained = trio.Event()
+
+    async def run(self, *, ready):
+        if self.slow:
+            await trio.sleep_forever()
+        ready()
+        await self.drained.wait()
+
+    async def drain(self, deadline):
+        self.deadline = deadline - trio.current_time()
+        self.drained.set()
+
+    def adopt(self, accepted):
+        if self.refuse:
+            raise self.refuse
+        self.adopted.append(accepted)
+
+    def statistics(self):
+        return {"connections": 3, "pool": Pool()}
+
+
+class Bench:
+    """One worker and the controller's end of its channel."""
+
+    def __init__(self, folder):
+        self.board = Board(1)
+        self.row = self.board.workers[0]
+        self.row.begin(monotonic(), 0)
+        ours, self.controller = pair()
+        self.paths = []
+        self.start = WorkerStart(0, folder.accepted(), {}, ours, self.row, self.board)
+        self.source = folder.source()
+
+    def build(self, start, recorder):
+        self.paths.append(FakePath(start, recorder))
+        return self.paths[-1]
+
+    def worker(self):
+        worker = Worker(self.start, self.source, self.build)
+        self.path = self.paths[-1]
+        return worker
+
+    def said(self, kind):
+        found = []
+        while (message := self.controller.receive()) is not None:
+            if message[0] == kind:
+                found.append(message)
+        return found
+
+    def close(self):
+        self.board.close()
+        self.controller.close()
+        self.start.controller.close()
+
+
+@pytest.fixture
+def bench(folder):
+    bench = Bench(folder)
+    yield bench
+    bench.close()
+
+
+async def until(holds):
+    while not holds():
+        await trio.sleep(0.01)
+
+
+async def test_it_says_ready_shows_life_and_reports(bench):
+    worker = bench.worker()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run)
+        await until(lambda: bench.row.status().phase is Phase.READY)
+        assert bench.row.status().pid == os.getpid()
+        assert bench.row.status().generation == 1
+        state = json.loads(bench.said("state")[0][1])
+        assert state == {"connections": 3, "pool": {"live": 2}}
+        bench.path.drained.set()
+
+
+async def test_sigterm_drains_for_what_the_bootstrap_allows(bench):
+    worker = bench.worker()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run)
+        await until(lambda: bench.row.status().phase is Phase.READY)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert bench.row.status().phase is Phase.DRAINING
+    assert 1.5 < bench.path.deadline <= 2.0
+
+
+async def test_the_board_rules_how_long_a_drain_may_take(bench):
+    worker = bench.worker()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run)
+        await until(lambda: bench.row.status().phase is Phase.READY)
+        bench.board.drain_deadline = monotonic() + 30
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert 29 < bench.path.deadline <= 30
+
+
+async def test_told_to_end_before_it_serves_it_just_ends(bench):
+    bench.board.drain_deadline = monotonic() + 30
+    worker = bench.worker()
+    bench.path.slow = True
+    with trio.fail_after(1):
+        await worker.run()
+    assert bench.path.deadline is None
+
+
+async def test_a_newer_set_is_adopted_and_an_older_one_is_not(bench):
+    worker = bench.worker()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run)
+        for generation in (1, 4, 4, 2):
+            bench.controller.send("set", generation, pickle.dumps(Documents(digest=f"d{generation}")), False)
+        await until(lambda: bench.row.status().generation == 4)
+        bench.path.drained.set()
+    assert [accepted.documents.digest for accepted in bench.path.adopted] == ["d4"]
+
+
+async def test_a_set_that_cannot_be_served_changes_nothing_and_is_told(bench):
+    worker = bench.worker()
+    bench.path.refuse = ConfigError([Problem("error", "value", "route.yaml", expected="no such cluster")])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run)
+        bench.controller.send("set", 9, pickle.dumps(Documents()), False)
+        found = []
+        await until(lambda: found.extend(bench.said("refused")) or found)
+        bench.path.drained.set()
+    assert found == [("refused", 9, "route.yaml: no such cluster")]
+    assert bench.row.status().generation == 1
+
+
+async def test_the_last_numbers_leave_with_it(bench):
+    worker = bench.worker()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run)
+        await until(lambda: bench.row.status().phase is Phase.READY)
+        bench.said("cells")
+        bench.path.recorder.refused("inbound-0", "late")
+        bench.path.drained.set()
+    assert any(b"late" in payload for _, payload in bench.said("cells"))
+
+
+async def test_without_a_reader_it_serves_on(bench, autojump_clock):
+    worker = bench.worker()
+    bench.controller.close()
+    for tick in range(100):
+        bench.path.recorder.refused("inbound-0", f"code-{tick}")
+        worker.tick(tick * TICK)
+    assert bench.start.controller.dropped > 10
+    assert bench.row.status().heartbeat > 0
