@@ -161,6 +161,7 @@ class TlsStream:
         if self.fd < 0:
             raise StreamBroken(self._reason)
         connection = self.connection
+        data = b""
         try:
             if self._seen is not None:
                 raise self._seen

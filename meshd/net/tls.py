@@ -97,7 +97,8 @@ class TlsIdentity:
             for protocol in alpn:
                 if protocol in offered:
                     return protocol
-            return SSL.NO_OVERLAPPING_PROTOCOLS  # goes on without ALPN: the listener's protocol decides
+            # A sentinel that the stub of `set_alpn_select_callback` leaves out: go on without, the listener decides.
+            return SSL.NO_OVERLAPPING_PROTOCOLS  # type: ignore[return-value]
 
         self._server.set_alpn_select_callback(choose)
 

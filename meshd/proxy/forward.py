@@ -204,12 +204,8 @@ class _Trip:
             if decision.flag:
                 exchange.flag(decision.flag)
             return False
-        pause = backoff(len(exchange.attempts), self.policy, random)
-        if now + pause >= exchange.deadline:
-            attempt.verdict = "no time left before the deadline"
-            return False
-        if attempt.connection_uses == 0:  # a dead pooled connection says nothing about the endpoint: go again at once
-            await wait.sleep_until(now + pause)
+        if not decision.at_once:
+            await wait.sleep_until(now + backoff(len(exchange.attempts), self.policy, random))
         return self.flight.cause is None
 
     async def _relay(self, response: ResponseHead) -> None:

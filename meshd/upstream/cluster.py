@@ -1,20 +1,27 @@
-"""The endpoints of one destination: picked among, watched, each with its pool."""
+"""The endpoints of one destination: picked among, watched, each with its pool.
+
+Rule 1: candidates are kept as one tuple until something changes them: an ejection, its end, an endpoint that cannot be
+dialled, new endpoints. So a pick costs no list, and a balancer recognises the tuple it has seen.
+"""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import Final
 
-from meshd.core import flags
 from meshd.core.endpoint import Endpoint
-from meshd.core.errors import ProxyError, Side
+from meshd.core.errors import ProxyError
 from meshd.core.exchange import Attempt
 from meshd.net import wait
-from meshd.upstream.balancer import BALANCERS, Balancer, observe_latency
+from meshd.upstream.balancer import BALANCERS
 from meshd.upstream.budget import Budget
-from meshd.upstream.outlier import OutlierPolicy, is_ejected, note_failure, note_success
-from meshd.upstream.pool import Connection, Pool, PoolSettings
+from meshd.upstream.http1 import Http1Connection
+from meshd.upstream.outlier import Outcome, OutlierPolicy, Streak, count, eject, is_ejected, may_eject, outcome_of
+from meshd.upstream.peak_ewma import observe_failure, observe_latency
+from meshd.upstream.pool import Pool, PoolSettings
 
-Connect = Callable[[Endpoint], Awaitable[Connection]]
+Connect = Callable[[Endpoint], Awaitable[Http1Connection]]
+NEVER: Final = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,72 +40,134 @@ class ClusterSettings:
 class Cluster:
     """Mutable where its endpoints change; everything else is fixed."""
 
-    __slots__ = ("_balancer", "_connect", "_pools", "_random", "budget", "ejected", "endpoints", "name", "settings")
+    __slots__ = (
+        "_balancer",
+        "_candidates",
+        "_connect",
+        "_pools",
+        "_random",
+        "_streaks",
+        "_valid_until",
+        "budget",
+        "ejections",
+        "endpoints",
+        "name",
+        "settings",
+    )
 
     def __init__(
         self, name: str, endpoints: Iterable[Endpoint], connect: Connect, settings: ClusterSettings, random: Random
     ) -> None:
         self.name = name
         self.settings = settings
-        self.endpoints = list(endpoints)
+        self.endpoints: tuple[Endpoint, ...] = tuple(endpoints)
         self.budget = Budget(settings.budget_share, settings.budget_per_second, settings.budget_window)
-        self.ejected = 0  # how often an endpoint was
+        self.ejections = 0  # how often an endpoint was ejected
         self._connect = connect
         self._random = random
-        self._balancer: Balancer = BALANCERS[settings.balancer](random)
+        self._balancer = BALANCERS[settings.balancer](random, 0)
+        self._balancer.update(self.endpoints)
+        self._candidates = self.endpoints
+        self._valid_until = 0.0  # when `_candidates` must be looked at again
+        self._streaks: dict[Endpoint, Streak] = {}  # of endpoints that failed last
         self._pools = {endpoint: self._new_pool(endpoint) for endpoint in self.endpoints}
 
-    def _new_pool(self, endpoint: Endpoint) -> Pool:
-        return Pool(endpoint, self._connect, self.settings.pool, self._random)
+    def _new_pool(self, endpoint: Endpoint) -> Pool[Http1Connection]:
+        async def connect() -> Http1Connection:
+            return await self._connect(endpoint)
+
+        return Pool(endpoint, connect, self.settings.pool, self._random, self._reconsider)
+
+    # -- which -------------------------------------------------------------------------------------------------------
 
     def pick(self, now: float, key: int, tried: Sequence[Endpoint]) -> Endpoint | None:
-        """An endpoint in service that was not tried yet; if all were tried, any in service; if all are ejected, any.
+        """An endpoint in service that was not tried yet; if all were tried, any in service; if none is in service, any.
 
-        None when there are no endpoints at all.
+        None when there are no endpoints at all. `key` is what a consistent-hash balancer hashes by.
         """
         endpoints = self.endpoints
-        if not endpoints:
-            return None
         if len(endpoints) == 1:
             return endpoints[0]
-        candidates = [endpoint for endpoint in endpoints if endpoint.ejected_until <= now] or endpoints
+        if now >= self._valid_until:
+            self._look(now)
+        candidates = self._candidates
         if tried:
-            candidates = [endpoint for endpoint in candidates if endpoint not in tried] or candidates
-        return self._balancer.pick(candidates, now, key)
+            candidates = tuple([endpoint for endpoint in candidates if endpoint not in tried]) or candidates
+        return self._balancer.pick(candidates, now, key) if candidates else None
 
-    def pool(self, endpoint: Endpoint) -> Pool:
+    def _reconsider(self) -> None:
+        self._valid_until = 0.0
+
+    def _look(self, now: float) -> None:
+        """Who is in service: neither ejected, nor impossible to dial, nor without its first warm connection.
+
+        With nobody in service everybody is: requests that may fail are better than requests that must.
+        """
+        serving, until = [], NEVER
+        for endpoint in self.endpoints:
+            pool = self._pools[endpoint]
+            back = max(endpoint.ejected_until, pool.held_until)
+            if back > now:
+                until = min(until, back)
+            elif not pool.warming:
+                serving.append(endpoint)
+        whole = len(serving) in (0, len(self.endpoints))
+        self._candidates = self.endpoints if whole else tuple(serving)
+        self._valid_until = until
+
+    def pool(self, endpoint: Endpoint) -> Pool[Http1Connection]:
         """The connections of one endpoint, also of one that has just left."""
         found = self._pools.get(endpoint)
         if found is None:
             found = self._pools[endpoint] = self._new_pool(endpoint)
-            found.closed = True
+            found.close()
         return found
+
+    # -- what is learnt ----------------------------------------------------------------------------------------------
 
     def observe(self, attempt: Attempt, error: ProxyError | None) -> None:
         """Learn from an attempt that has ended: how fast, and whether the endpoint is to blame for a failure."""
         endpoint, now = attempt.endpoint, attempt.ended
-        if error is not None and (error.side is not Side.UPSTREAM or error.flag == flags.OVERFLOW):
-            return  # the client left, or we are the ones who are full
-        failed = error is not None or attempt.status >= 500
-        if not failed:
+        policy = self.settings.outlier
+        outcome = outcome_of(attempt.status, error, policy)
+        if outcome is Outcome.SUCCESS:
             observe_latency(endpoint, now - attempt.started, now)
-            note_success(endpoint)
-        elif note_failure(endpoint, self.endpoints, self.settings.outlier, now):
-            self.ejected += 1
+            if self._streaks:
+                self._streaks.pop(endpoint, None)
+                endpoint.failures = 0
+            return
+        if outcome is Outcome.NOTHING:
+            return
+        observe_failure(endpoint, now - attempt.started, now)
+        streak = self._streaks.setdefault(endpoint, Streak())
+        endpoint.failures += 1
+        if count(streak, outcome, policy) and not is_ejected(endpoint, now):
+            ejected = sum(is_ejected(each, now) for each in self.endpoints)
+            hosts = len(self.endpoints)
+            if may_eject(hosts, hosts - ejected, ejected, policy):
+                eject(endpoint, streak, policy, now)
+                self.ejections += 1
+                self._reconsider()
+
+    # -- upkeep ------------------------------------------------------------------------------------------------------
 
     def update(self, endpoints: Iterable[Endpoint]) -> None:
         """The endpoints are these now. Those that stay keep what was learnt of them and their connections."""
         known = {_identity(endpoint): endpoint for endpoint in self.endpoints}
-        self.endpoints = [known.pop(_identity(endpoint), endpoint) for endpoint in endpoints]
+        self.endpoints = tuple([known.pop(_identity(endpoint), endpoint) for endpoint in endpoints])
         for endpoint in self.endpoints:
             if endpoint not in self._pools:
                 self._pools[endpoint] = self._new_pool(endpoint)
         for endpoint in known.values():
             self._pools[endpoint].close()
+            self._streaks.pop(endpoint, None)
+        self._balancer.update(self.endpoints)
+        self._candidates = self.endpoints
+        self._reconsider()
 
     async def fill(self) -> None:
         """Fill the eager floors, one endpoint after the other."""
-        for endpoint in list(self.endpoints):
+        for endpoint in self.endpoints:
             await self._pools[endpoint].fill()
 
     def sweep(self, now: float) -> None:
@@ -118,28 +187,30 @@ class Cluster:
         now = wait.now()
         return {
             "balancer": self.settings.balancer,
-            "ejections": self.ejected,
-            "budget": {"requests": self.budget.total_requests, "retries": self.budget.total_retries},
+            "ejections": self.ejections,
+            "budget": self.budget.statistics(),
             "endpoints": [self._describe(endpoint, now) for endpoint in self.endpoints],
         }
 
     def _describe(self, endpoint: Endpoint, now: float) -> dict[str, object]:
-        pool = self._pools[endpoint].statistics()
+        pool = self._pools[endpoint]
+        numbers = pool.statistics()
         return {
             "address": endpoint.name,
             "tls": endpoint.tls.name.lower(),
             "weight": endpoint.weight,
             "active": endpoint.active,
             "ejected": is_ejected(endpoint, now),
+            "held": pool.held_until > now,
             "failures": endpoint.failures,
             "latency_ms": round(endpoint.ewma * 1000, 3),
-            "leased": pool.leased,
-            "idle": pool.idle,
-            "waiting": pool.waiting,
-            "dialled": pool.dialled,
-            "dials_failed": pool.failed,
-            "stale": pool.stale,
-            "overflowed": pool.overflowed,
+            "leased": numbers.leased,
+            "idle": numbers.idle,
+            "waiting": numbers.waiting,
+            "dialled": numbers.dialled,
+            "dials_failed": numbers.failed,
+            "stale": numbers.stale,
+            "overflowed": numbers.overflowed,
         }
 
     def __repr__(self) -> str:

@@ -1,5 +1,7 @@
 """One HTTP/1.1 connection to an endpoint: a stream, its codec, and the words for how it failed."""
 
+from typing import Final
+
 from meshd.core import flags
 from meshd.core.errors import ProtocolError, Resend, StreamBroken, UpstreamError
 from meshd.core.head import Headers, RequestHead, ResponseHead
@@ -12,6 +14,8 @@ class Http1Connection:
     """Carries one exchange at a time; pooled between them."""
 
     __slots__ = ("born", "codec", "idle_since", "responding", "stream", "uses")
+
+    streams: Final = 1  # exchanges at the same time
 
     def __init__(self, stream: Stream, born: float) -> None:
         self.stream = stream
@@ -80,6 +84,10 @@ class Http1Connection:
     def reusable(self) -> bool:
         """Whether another exchange may follow: both messages are whole and nothing surplus came."""
         return self.codec.reusable
+
+    def has_room(self) -> bool:
+        """Never: one exchange at a time."""
+        return False
 
     def is_stale(self) -> bool:
         """Whether the peer closed it, or said something unasked, while it was idle."""
