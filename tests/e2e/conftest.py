@@ -70,8 +70,9 @@ class Mesh:
         return self.policy(f"entry-{name}", json.dumps(document))
 
     def document(self, name: str, **spec) -> Path:
-        """A Proxy document. Telemetry and the admin port are off or free unless given."""
+        """A Proxy document, with an identity of its own. Telemetry and the admin port are off or free unless given."""
         spec.setdefault("policies", [str(self.policies)])
+        spec.setdefault("identity", self.account(name))
         spec.setdefault("telemetry", None)
         spec.setdefault("admin", {"listen": "127.0.0.1:0"})
         body = {

@@ -135,8 +135,8 @@ class Origin:
                 self.on_accept(sock)
             while self._one(wire):
                 pass
-        except (OSError, EOFError, Hangup):
-            pass
+        except (OSError, EOFError, ValueError, Hangup):
+            pass  # whoever sent what cannot be read finds it in `Recorded.raw`
         except Reset:
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

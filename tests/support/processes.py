@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Self
 
 import pytest
 
@@ -88,25 +89,32 @@ def running(argv: list[str], log: Path, **options) -> Iterator[Running]:
 
 
 class Sidecar(Running):
-    """`meshd run` on a document, once ready, with its resolved addresses."""
+    """`meshd run` on a document, with the addresses it took once it is ready."""
 
     def __init__(self, document: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
-        self.ports_file = document.with_suffix(".ports.json")
-        self.ports_file.unlink(missing_ok=True)
-        argv = [*meshd(), "run", "-f", str(document), "--ports-file", str(self.ports_file), *arguments]
+        self.ready_file = document.with_suffix(".ready.json")
+        self.ready_file.unlink(missing_ok=True)
+        argv = [*meshd(), "run", "-f", str(document), "--ready-file", str(self.ready_file), *arguments]
         super().__init__(argv, document.with_suffix(".log"), env={**os.environ, **(env or {})})
+        self.told: dict[str, Any] = {}
 
-    def wait_ready(self, seconds: float = 15.0) -> "Sidecar":
+    def wait_ready(self, seconds: float = 15.0) -> Self:
         def ready():
             if self.process.poll() is not None:
                 raise RuntimeError(f"meshd ended with {self.process.returncode}: {self.log}")
-            return self.ports_file.exists() and json.loads(self.ports_file.read_text())
+            return self.ready_file.exists() and json.loads(self.ready_file.read_text())
 
         try:
-            self.ports = until(ready, seconds, "readiness")
+            self.told = until(ready, seconds, "readiness")
         except TimeoutError:
             raise RuntimeError(f"meshd is not ready: {self.log}") from None
         return self
+
+    def address(self, listener: str) -> str:
+        """Host and port of a listener by its name, such as `outbound-0`, or of `admin`."""
+        if listener == "admin":
+            return self.told["admin"]
+        return next(each["address"] for each in self.told["listeners"] if each["name"] == listener)
 
     def kill_hard(self) -> None:
         self.signal(signal.SIGKILL)
