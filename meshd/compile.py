@@ -37,7 +37,7 @@ from meshd.unserved import refuse_unserved
 
 ROOT_NAMESPACE = "istio-system"
 ANY_PATH = Match("PathPrefix", b"", (), (0, 0, 0, 0, 0))
-UNSERVED = {"http2", "grpc"}  # protocols that a listener cannot speak yet
+UNSERVED = {"http2", "grpc", "tcp", "tls"}  # protocols that a listener cannot speak yet
 
 
 def compile_snapshot(
@@ -275,7 +275,7 @@ class _Compiler:
     def _refuse_unserved(self, protocol: str, field: str) -> None:
         if protocol in UNSERVED:
             raise self._error(
-                f"spec.{field}.protocol", protocol, "expected one of auto, http, tcp: HTTP/2 is not served yet"
+                f"spec.{field}.protocol", protocol, "expected one of auto, http: no other protocol is served yet"
             )
 
     def _error(self, field: str, given: str, expected: str) -> ConfigError:

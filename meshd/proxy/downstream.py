@@ -95,13 +95,29 @@ class Http1Downstream:
         self.phase = Phase.EXCHANGE
         if head.upgrade is not None and self.codec.buffered:
             self.codec.must_close = True  # sent before we could agree to switch: it may be either protocol
-        reply = await listener.carry(flight)
-        if reply is not None:
+        if head.method == b"CONNECT":
+            await self._connect(exchange)
+        elif (reply := await listener.carry(flight)) is not None:
             await self._answer(exchange, reply)
         listener.finish(exchange)
         self.flight = None
         self.phase = Phase.IDLE
         self.deadline = exchange.ended + listener.limits.idle
+
+    async def _connect(self, exchange: Exchange) -> None:
+        """A tunnel to a service of the mesh ends here: what comes through it is HTTP, routed and counted as always."""
+        refusal = self.listener.connect(exchange)
+        if refusal is not None:
+            self.codec.must_close = True  # what follows may be meant for the tunnel already
+            await self._answer(exchange, refusal)
+            return
+        exchange.responded = wait.now()
+        exchange.status = 200
+        exchange.details = "connect"
+        await self.respond(ResponseHead(200), b"", end=False)
+        early = self.codec.leftover()
+        self.codec = ServerCodec()
+        self.codec.receive(early)
 
     async def _answer(self, exchange: Exchange, reply: Reply) -> None:
         """Send a reply of our own."""

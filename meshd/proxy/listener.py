@@ -17,7 +17,7 @@ from meshd.http.render import render_reply
 from meshd.net import wait
 from meshd.proxy.flight import Flight
 from meshd.proxy.forward import carry
-from meshd.proxy.rescue import LOOPED
+from meshd.proxy.rescue import LOOPED, NO_CONNECT, NO_ROUTE
 from meshd.snapshot import Plan
 from meshd.telemetry.records import Recorder
 from meshd.telemetry.tracing import Sampler, format_traceparent, start_trace
@@ -67,6 +67,14 @@ class Listener:
         if not flight.exchange.request_id:
             return LOOPED
         return await carry(flight, self.plan)
+
+    def connect(self, exchange: Exchange) -> Reply | None:
+        """Why a CONNECT is refused; None when it names a service of the mesh and this listener goes by names."""
+        if not exchange.request_id:
+            return LOOPED
+        if self.plan.fixed is not None:
+            return NO_CONNECT
+        return None if self.plan.table(exchange.head.authority) is not None else NO_ROUTE
 
     def render(self, exchange: Exchange, reply: Reply) -> tuple[ResponseHead, bytes]:
         """A reply of our own as a response, with Proxy-Status: in full to mesh peers, the bare minimum to strangers."""

@@ -76,5 +76,8 @@ NO_ROUTE = Reply(404, flags.NO_ROUTE, "route_not_found", "destination_not_found"
 NO_BACKEND = Reply(
     500, flags.NO_CLUSTER, "cluster_not_found", "destination_unavailable", body=b"no valid backend for this route"
 )
+NO_CONNECT = Reply(
+    501, flags.NO_ROUTE, "connect_not_served_here", "http_request_denied", body=b"CONNECT is not served here"
+)
 LOOPED = Reply(508, flags.LOOP, "proxy_loop_detected", "proxy_loop_detected", body=BODIES[508])
 CRASHED = Reply(500, flags.INTERNAL, "internal_error", "proxy_internal_error", body=BODIES[500])
