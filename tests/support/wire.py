@@ -3,6 +3,7 @@
 import re
 import socket
 import time
+from typing import Self
 
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3}) [^\r\n]*\r\n")
 
@@ -18,8 +19,9 @@ class RawClient:
             self.sock = wrap(self.sock)
         self.received = b""
         self.closed = False
+        self.reset = False  # it ended otherwise than by an orderly close
 
-    def __enter__(self) -> "RawClient":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -46,7 +48,7 @@ class RawClient:
         except TimeoutError:
             return False
         except OSError:
-            data = b""
+            data, self.reset = b"", True
         self.closed = not data
         self.received += data
         return bool(data)
@@ -62,7 +64,7 @@ class RawClient:
         return True
 
     def responses(self, methods: list[str] | None = None) -> list[tuple[int, dict[str, str], bytes]]:
-        """The complete responses so far: status, fields in lower case, body. `methods` are of the requests, for HEAD."""
+        """The complete responses so far: status, fields in lower case, body. `methods` of the requests, for HEAD."""
         return parse_responses(self.received, methods or [], self.closed)
 
 
