@@ -30,10 +30,10 @@ from meshd.routing.http_routes import Defaults, Parent, World, build_table
 from meshd.routing.matcher import Match
 from meshd.routing.table import Candidate, RouteTable
 from meshd.snapshot import Plan, Snapshot
+from meshd.unserved import refuse_unserved
 from meshd.upstream.cluster import Cluster, ClusterSettings
 from meshd.upstream.connector import Connector
 from meshd.upstream.pool import PoolSettings
-from meshd.unserved import refuse_unserved
 
 ROOT_NAMESPACE = "istio-system"
 ANY_PATH = Match("PathPrefix", b"", (), (0, 0, 0, 0, 0))

@@ -151,7 +151,7 @@ def _parse_response(block: bytes, limits: Limits, method: bytes) -> tuple[Respon
     if match[1] == b"0":
         head.protocol = b"http/1.0"
     framing = Framing(special)
-    if status < 200 or status == 204 or status == 304 or method == b"HEAD":
+    if status < 200 or status in {204, 304} or method == b"HEAD":
         head.bodiless = True
         if b"transfer-encoding" in special and (status < 200 or status == 204):
             raise ProtocolError(502, "transfer-encoding in a response without a body")

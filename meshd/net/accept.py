@@ -2,9 +2,7 @@
 
 import logging
 import socket
-from collections.abc import Awaitable, Callable
-
-import trio
+from collections.abc import Callable, Coroutine
 
 from meshd.net import wait
 from meshd.net.sockets import EXHAUSTED, TRANSIENT
@@ -16,7 +14,7 @@ PAUSE = 0.1  # seconds without accepting when descriptors ran out
 
 
 async def accept_each(
-    listener: socket.socket, limit: Callable[[], bool], serve: Callable[[socket.socket], Awaitable[None]]
+    listener: socket.socket, limit: Callable[[], bool], serve: Callable[[socket.socket], Coroutine[object, None, None]]
 ) -> None:
     """Spawn `serve(sock)` for every connection until the listener is closed; while `limit()` none are accepted.
 
@@ -24,16 +22,18 @@ async def accept_each(
     """
     try:
         while True:
-            await wait.readable(listener)
+            await wait.readable(listener.fileno())
             if limit():
                 await wait.sleep_until(wait.now() + PAUSE)
                 continue
             await _accept_burst(listener, serve)
-    except (trio.ClosedResourceError, ValueError):
-        return  # closed under us: draining; a closed socket's descriptor is -1, which trio refuses with ValueError
+    except (wait.Closed, ValueError):
+        return  # closed under us: draining; a closed socket's descriptor is -1, which is refused with ValueError or Closed
 
 
-async def _accept_burst(listener: socket.socket, serve: Callable[[socket.socket], Awaitable[None]]) -> None:
+async def _accept_burst(
+    listener: socket.socket, serve: Callable[[socket.socket], Coroutine[object, None, None]]
+) -> None:
     for _ in range(BURST):
         try:
             sock, _address = listener.accept()
@@ -50,4 +50,5 @@ async def _accept_burst(listener: socket.socket, serve: Callable[[socket.socket]
             await wait.sleep_until(wait.now() + PAUSE)
             return
         sock.setblocking(False)
+        wait.opened(sock)
         wait.spawn(serve, sock)

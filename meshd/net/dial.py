@@ -35,7 +35,7 @@ class Dialler:
             if endpoint.tls is Tls.PLAIN:
                 return PlainStream(sock)
             if self.identity is None:
-                sock.close()
+                wait.close(sock)
                 raise _failed(
                     "the endpoint wants mutual TLS and this sidecar has no certificates", flags.CONNECTION_FAILURE
                 )
@@ -46,7 +46,7 @@ class Dialler:
             raise _failed(f"TLS handshake with {endpoint.name}: {error}", flags.CONNECTION_FAILURE, 502) from error
         except OSError as error:
             raise _refused(endpoint, error) from error
-        except trio.ClosedResourceError as error:
+        except wait.Closed as error:
             raise _failed(f"connection to {endpoint.name} timed out", flags.CONNECTION_FAILURE, 504) from error
         finally:
             self.sweeper.discard(limit)
@@ -61,17 +61,31 @@ async def _connect(endpoint: Endpoint, limit: SocketDeadline) -> socket.socket:
         family, address = await _resolve(endpoint)
     sock = limit.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
+        wait.opened(sock)
         tune(sock)
         error = sock.connect_ex(address)
         if error == errno.EINPROGRESS:
-            await wait.writable(sock)
-            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            error = await _connected(sock)
         if error:
             raise OSError(error, os.strerror(error))
     except BaseException:
-        sock.close()
+        wait.close(sock)
         raise
     return sock
+
+
+async def _connected(sock: socket.socket) -> int:
+    """Wait for the connection; the error number that it ended with, 0 for none. A wake-up may be spurious."""
+    while True:
+        await wait.writable(sock.fileno())
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            return error
+        try:
+            sock.getpeername()
+        except OSError:
+            continue
+        return 0
 
 
 async def _resolve(endpoint: Endpoint) -> tuple[socket.AddressFamily, tuple[str, int]]:
@@ -83,11 +97,16 @@ async def _resolve(endpoint: Endpoint) -> tuple[socket.AddressFamily, tuple[str,
             continue
         return family, (endpoint.address, endpoint.port)
     try:
-        found = await trio.socket.getaddrinfo(endpoint.address, endpoint.port, type=socket.SOCK_STREAM)
+        family, address = await wait.on_trio(_look_up, endpoint)
     except OSError as error:
         raise _failed(f"no address for {endpoint.address}: {error.strerror}", flags.DNS_FAILED, 502) from error
+    return family, (address, endpoint.port)
+
+
+async def _look_up(endpoint: Endpoint) -> tuple[socket.AddressFamily, str]:
+    found = await trio.socket.getaddrinfo(endpoint.address, endpoint.port, type=socket.SOCK_STREAM)
     family, _, _, _, address = found[0]
-    return family, (str(address[0]), int(address[1]))
+    return family, str(address[0])
 
 
 def _refused(endpoint: Endpoint, error: OSError) -> UpstreamError:

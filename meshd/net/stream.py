@@ -10,7 +10,6 @@ import select
 import socket
 from typing import Protocol
 
-import trio
 from OpenSSL import SSL
 
 from meshd.core.errors import StreamBroken
@@ -72,7 +71,7 @@ class PlainStream:
                     return self.sock.recv(CHUNK)
                 except BlockingIOError:
                     continue
-        except (OSError, trio.ClosedResourceError) as error:
+        except (OSError, wait.Closed) as error:
             raise self._broken(error) from error
 
     async def send(self, data: Bytes) -> None:
@@ -95,7 +94,7 @@ class PlainStream:
                     rest = rest[self.sock.send(rest) :]
                 except BlockingIOError:
                     continue
-        except (OSError, trio.ClosedResourceError) as error:
+        except (OSError, wait.Closed) as error:
             raise self._broken(error) from error
 
     async def send_eof(self) -> None:
@@ -118,14 +117,13 @@ class PlainStream:
 
     def close(self) -> None:
         if self.fd >= 0:
-            wait.closing(self.sock)
             self.fd = -1
-            self.sock.close()
+            wait.close(self.sock)
 
     def interrupt(self, reason: str) -> None:
         if self.fd >= 0:
             self._reason = reason
-            wait.closing(self.sock)
+            wait.interrupt(self.sock)
 
     def abort(self, reason: str) -> None:
         if self.fd >= 0:
@@ -133,7 +131,7 @@ class PlainStream:
             self.close()
 
     def _broken(self, error: Exception, *, unsent: bool = False) -> StreamBroken:
-        if self.fd < 0 or isinstance(error, trio.ClosedResourceError):
+        if self.fd < 0 or isinstance(error, wait.Closed):
             return StreamBroken(self._reason, unsent=unsent)
         return StreamBroken(describe(error), unsent=unsent)
 
@@ -177,7 +175,7 @@ class TlsStream:
                     await wait.writable(self.fd)
         except SSL.ZeroReturnError:
             return b""
-        except (OSError, SSL.Error, trio.ClosedResourceError) as error:
+        except (OSError, SSL.Error, wait.Closed) as error:
             raise self._broken(error) from error
         return self._collect(data) if len(data) > RECORD // 2 else data
 
@@ -219,7 +217,7 @@ class TlsStream:
                     await wait.writable(self.fd)
                 except SSL.WantReadError:
                     await wait.readable(self.fd)
-        except (OSError, SSL.Error, trio.ClosedResourceError) as error:
+        except (OSError, SSL.Error, wait.Closed) as error:
             raise self._broken(error) from error
 
     async def send_eof(self) -> None:
@@ -232,7 +230,7 @@ class TlsStream:
                     return
                 except SSL.WantWriteError:  # the kernel is still full of what was sent before
                     await wait.writable(self.fd)
-        except (OSError, SSL.Error, trio.ClosedResourceError) as error:
+        except (OSError, SSL.Error, wait.Closed) as error:
             raise self._broken(error) from error
 
     def is_gone(self) -> bool:
@@ -266,7 +264,7 @@ class TlsStream:
     def interrupt(self, reason: str) -> None:
         if self.fd >= 0:
             self._reason = reason
-            wait.closing(self.sock)
+            wait.interrupt(self.sock)
 
     def abort(self, reason: str) -> None:
         if self.fd >= 0:
@@ -274,12 +272,11 @@ class TlsStream:
             self._drop()
 
     def _drop(self) -> None:
-        wait.closing(self.sock)
         self.fd = -1
-        self.sock.close()
+        wait.close(self.sock)
 
     def _broken(self, error: Exception, *, unsent: bool = False) -> StreamBroken:
-        if self.fd < 0 or isinstance(error, trio.ClosedResourceError):
+        if self.fd < 0 or isinstance(error, wait.Closed):
             return StreamBroken(self._reason, unsent=unsent)
         return StreamBroken(describe(error), unsent=unsent)
 

@@ -67,5 +67,4 @@ class SocketDeadline:
         if now > self.deadline and not self.overdue:
             self.overdue = True
             if self.sock is not None and self.sock.fileno() >= 0:
-                wait.closing(self.sock)
-                self.sock.close()
+                wait.close(self.sock)

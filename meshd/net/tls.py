@@ -9,7 +9,6 @@ import socket
 from dataclasses import dataclass
 from enum import Enum, auto
 
-import trio
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from OpenSSL._util import lib
@@ -136,19 +135,19 @@ class TlsIdentity:
                     connection.do_handshake()
                     break
                 except SSL.WantReadError:
-                    await wait.readable(sock)
+                    await wait.readable(sock.fileno())
                 except SSL.WantWriteError:
-                    await wait.writable(sock)
+                    await wait.writable(sock.fileno())
             chain = connection.get_verified_chain(as_cryptography=True) or ()
             identity = verify_peer([cert.public_bytes(Encoding.DER) for cert in chain], self._bundle, wait.wall_clock())
         except IdentityError as error:
             _refuse(sock, connection)
             raise HandshakeFailed(error.code, str(error), certificate=True) from error
-        except (SSL.Error, OSError, trio.ClosedResourceError) as error:
+        except (SSL.Error, OSError, wait.Closed) as error:
             _refuse(sock, connection)
             raise _explain(error, failures) from error
         except BaseException:
-            sock.close()
+            wait.close(sock)
             raise
         return Handshake(TlsStream(sock, connection), identity, connection.get_alpn_proto_negotiated())
 
@@ -180,7 +179,7 @@ def _address(name: object) -> tuple[str, int]:
     """Address and port of what getpeername gives: a tuple for IP, a string for a unix socket."""
     if isinstance(name, tuple):
         host = str(name[0])
-        return (host[7:] if host.startswith("::ffff:") else host), int(name[1])
+        return (host.removeprefix("::ffff:")), int(name[1])
     return "unix", 0
 
 
@@ -227,8 +226,7 @@ def _refuse(sock: socket.socket, connection: SSL.Connection) -> None:
     except (SSL.Error, OSError):
         pass  # the session may never have begun
     if sock.fileno() >= 0:
-        wait.closing(sock)
-        sock.close()
+        wait.close(sock)
 
 
 def _explain(error: Exception, failures: list[str]) -> HandshakeFailed:
@@ -236,7 +234,7 @@ def _explain(error: Exception, failures: list[str]) -> HandshakeFailed:
     if failures:
         code = failures[0].split(" ", 1)[0]
         return HandshakeFailed(code, f"the peer's certificate is not accepted: {failures[0]}", certificate=True)
-    if isinstance(error, trio.ClosedResourceError):
+    if isinstance(error, wait.Closed):
         return HandshakeFailed("timeout", "the handshake took too long", certificate=False)
     text = describe(error) if isinstance(error, SSL.Error) else str(error)
     if "peer did not return a certificate" in text:

@@ -2,13 +2,14 @@
 
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 
 import trio
 
 from meshd.core.peer import Peer
 from meshd.net import wait
 from meshd.net.accept import accept_each
+from meshd.net.reactor import Reactor
 from meshd.net.sockets import tune
 from meshd.net.stream import PlainStream, Stream
 from meshd.net.sweep import SocketDeadline, Sweeper
@@ -46,8 +47,8 @@ class Server:
         """Serve. `ready` is called once every listener accepts and the warm floor is filled, or took too long."""
 
         async def body() -> None:
-            wait.spawn(self.sweeper.run)
-            wait.spawn(self._tick)
+            wait.start(self.sweeper.run)
+            wait.start(self._tick)
             await self._warm()
             for name, sockets in self._sockets.items():
                 for sock in sockets:
@@ -56,7 +57,7 @@ class Server:
             ready()
             await self._drained.wait()
 
-        await wait.background.run(body)
+        await wait.background.run(body, Reactor())
 
     def swap(self, snapshot: Snapshot) -> None:
         """Serve under `snapshot` from the next exchange on; what is under way ends under the one it began with."""
@@ -75,8 +76,7 @@ class Server:
         """Stop accepting, let exchanges end until `deadline` (monotonic), then end what is left; `run` returns."""
         for sockets in self._sockets.values():
             for sock in sockets:
-                wait.closing(sock)
-                sock.close()
+                wait.close(sock)
         for listener in self._listeners.values():
             listener.draining = True
         while self.connections and wait.now() < deadline:
@@ -113,7 +113,7 @@ class Server:
     def _is_full(self) -> bool:
         return len(self.connections) >= self.limits.connections
 
-    def _entry(self, listener: Listener) -> Callable[[socket.socket], Awaitable[None]]:
+    def _entry(self, listener: Listener) -> Callable[[socket.socket], Coroutine[object, None, None]]:
         async def serve(sock: socket.socket) -> None:
             try:
                 opened = await self._open(listener, sock)
@@ -122,7 +122,7 @@ class Server:
                 log.warning("%s refused a connection: %s", listener.plan.name, error)
                 return
             except OSError:
-                sock.close()  # gone before it said anything
+                wait.close(sock)  # gone before it said anything
                 return
             stream, peer = opened
             connection = Http1Downstream(listener, stream, peer)
@@ -149,7 +149,7 @@ class Server:
             if identity is None:
                 raise HandshakeFailed("no-credentials", "this sidecar has no certificates", certificate=False)
             handshake = await identity.accept(sock)
-        except trio.ClosedResourceError as error:
+        except wait.Closed as error:
             raise HandshakeFailed("timeout", "the client said nothing", certificate=False) from error
         finally:
             self.sweeper.discard(limit)
@@ -159,7 +159,7 @@ class Server:
 async def _speaks_tls(sock: socket.socket) -> bool:
     """Whether the first octet begins a TLS handshake."""
     while True:
-        await wait.readable(sock)
+        await wait.readable(sock.fileno())
         try:
             return sock.recv(1, socket.MSG_PEEK) == TLS_FIRST_OCTET
         except BlockingIOError:

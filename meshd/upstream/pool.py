@@ -146,9 +146,7 @@ class Pool(Generic[C]):
             return connection
         return None
 
-    async def acquire(
-        self, now: float, deadline: float = NEVER, watch: Callable[[Ticket[C]], None] | None = None
-    ) -> C:
+    async def acquire(self, now: float, deadline: float = NEVER, watch: Callable[[Ticket[C]], None] | None = None) -> C:
         """A connection: idle, fresh, or the first that somebody gives back before `deadline`. Raises `UpstreamError`.
 
         `watch` is given the ticket of a caller that has to wait, so that it can be expired from outside. Whoever is

@@ -118,7 +118,11 @@ def _granted(conditions: frozenset[str], exchange: Exchange, policy: RetryPolicy
     if not safe:
         return _refusal(f"{head.method.decode('latin-1')} is not safe to repeat")
     # Whatever the conditions: RFC 9112 section 9.3.1 has a client repeat a safe request when an idle connection ended.
-    return "retried: the pooled connection was dead" if resend is Resend.REUSED else f"retried: {', '.join(sorted(granted))}"
+    return (
+        "retried: the pooled connection was dead"
+        if resend is Resend.REUSED
+        else f"retried: {', '.join(sorted(granted))}"
+    )
 
 
 def _refusal(reason: str) -> Decision:

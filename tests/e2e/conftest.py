@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
+from support.processes import Sidecar
 
 from meshd.identity.ca import Authority, Order
 from meshd.identity.spiffe import SpiffeId
-from support.processes import Sidecar
 
 TRUST_DOMAIN = "mesh.test"
 

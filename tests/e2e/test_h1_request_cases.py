@@ -12,7 +12,6 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-
 from support.origin import Origin
 from support.shared import cases
 from support.wire import RawClient

@@ -12,7 +12,6 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-
 from support.origin import Hangup, Origin, Recorded, Wire, ok
 from support.shared import cases
 from support.wire import RawClient

@@ -5,10 +5,10 @@ import socket
 
 import pytest
 import trio
+from support.tls_pair import tls_pair
 
 from meshd.core.errors import StreamBroken
 from meshd.net.stream import CHUNK, PlainStream, Stream, TlsStream
-from support.tls_pair import tls_pair
 
 
 def plain_pair() -> tuple[PlainStream, PlainStream]:

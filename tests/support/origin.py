@@ -6,6 +6,7 @@ import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 
 @dataclass
@@ -92,7 +93,7 @@ class Origin:
         self.address = f"{host}:{self.port}"
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def __enter__(self) -> "Origin":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
