@@ -1,8 +1,8 @@
 """From documents to the snapshot that serves: the one place where every room is put together.
 
-Pure but for reading the clock of none: no socket is opened, nothing that serves is touched. What does not change between
-two generations is the same object in both, so that clusters keep their pools: `Snapshot.places` says which endpoints a
-kept cluster is to have, and the server tells it so when it swaps.
+Pure but for reading the clock of none: no socket is opened, nothing that serves is touched. What does not change
+between two generations is the same object in both, so that clusters keep their pools: `Snapshot.places` says which
+endpoints a kept cluster is to have, and the server tells it so when it swaps.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,5 @@
-"""The compiled world of one generation: immutable, swapped by one reference, shared by every exchange that began in it."""
+"""The compiled world of one generation: immutable, swapped by one reference, shared by every exchange that began in
+it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

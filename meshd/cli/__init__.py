@@ -1,1 +1,1 @@
-"""Commands: one file a command, found by the table in `main.py`. A command prints; what it does lives in other rooms."""
+"""Commands: one file a command, found by the table in `main.py`. A command prints; what it does lives elsewhere."""

@@ -1,8 +1,8 @@
 """One rule of an AuthorizationPolicy as checks on an exchange.
 
-Every field, with its not-twin, becomes one `Check`: a name for people, a test, and what the test looks at. A rule holds
-when one of its sources, one of its operations and all of its conditions hold. A header that comes more than once must not
-open a way around: in a DENY one bad value is enough, in an ALLOW every value must do.
+Every field, with its not-twin, becomes one `Check`: a name for people, a test, and what the test looks at. A rule
+holds when one of its sources, one of its operations and all of its conditions hold. A header that comes more than
+once must not open a way around: in a DENY one bad value is enough, in an ALLOW every value must do.
 """
 
 import ipaddress
@@ -50,7 +50,8 @@ class CompiledRule:
         return all(check.holds(exchange) for check in self.conditions)
 
     def first_failure(self, exchange: Exchange) -> tuple[int, Check] | None:
-        """How many checks held before the first that failed, in the alternative that came furthest; None if it matches."""
+        """How many checks held before the first that failed, in the alternative that came furthest; None if it
+        matches."""
         passed = 0
         for alternatives in (self.sources, self.operations, (self.conditions,)):
             failures = [_failure(checks, exchange) for checks in alternatives]

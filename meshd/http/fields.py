@@ -1,8 +1,9 @@
-"""Field lines: from a block of octets to names and values and back, strictly (RFC 9112 section 5, RFC 9110 section 5.5).
+"""Field lines: from a block of octets to names and values and back, strictly (RFC 9112 section 5, RFC 9110 section
+5.5).
 
 A block is checked as a whole, with a handful of C-speed passes: all octets are text or CRLF, every CR has its LF, and
-there are exactly as many well-formed fields as lines. Whatever that lets through has no bare CR or LF, no NUL, no control
-octet, no folded line and no space before a colon.
+there are exactly as many well-formed fields as lines. Whatever that lets through has no bare CR or LF, no NUL, no
+control octet, no folded line and no space before a colon.
 
 Rendering trusts what it is given: parsed heads are clean by the above, and policies check their values when they are
 compiled (`is_value`).

@@ -1,7 +1,7 @@
 """What a proxy adds to a request that it passes on, and what it does not believe.
 
-One pass over the fields does all of it. Sources: RFC 9110 section 7.6.3 (Via), the de-facto X-Forwarded-* fields, Envoy's
-x-forwarded-client-cert in its SANITIZE_SET mode, W3C Trace Context.
+One pass over the fields does all of it. Sources: RFC 9110 section 7.6.3 (Via), the de-facto X-Forwarded-* fields,
+Envoy's x-forwarded-client-cert in its SANITIZE_SET mode, W3C Trace Context.
 """
 
 import re

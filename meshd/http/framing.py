@@ -1,7 +1,7 @@
 """Where a message ends, and which fields belong to one connection only. Pure rules over the raw fields of a head.
 
-Sources: RFC 9112 sections 6 and 9, RFC 9110 sections 7.6.1 and 10.1.1. Where the RFC leaves a choice between refusing and
-guessing, we refuse: every request smuggling advisory began with a guess.
+Sources: RFC 9112 sections 6 and 9, RFC 9110 sections 7.6.1 and 10.1.1. Where the RFC leaves a choice between refusing
+and guessing, we refuse: every request smuggling advisory began with a guess.
 """
 
 import re

@@ -70,5 +70,5 @@ def _grpc(reply: Reply, headers: Headers) -> ResponseHead:
 
 
 def percent_encode(message: bytes) -> bytes:
-    """gRPC's encoding of grpc-message: printable ASCII but for the percent sign stays as it is."""
+    """The encoding that gRPC wants of grpc-message: printable ASCII but for the percent sign stays as it is."""
     return b"".join(b"%c" % octet if 0x20 <= octet < 0x7F and octet != 0x25 else b"%%%02X" % octet for octet in message)

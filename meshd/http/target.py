@@ -1,8 +1,8 @@
 """Where a request goes: the forms of a request target, the grammar of an authority, and one normal form of a path.
 
-What policies match is what is forwarded, so a path is normalised once, here, and whatever could mean another path to the
-app behind us is refused: encoded slashes, backslashes, NUL, fragments, `..;`. Sources: RFC 9112 section 3.2, RFC 3986
-sections 3.2.2 and 6.2.2, and the advisories on path confusion that reliability work collects (CVE-2019-9901,
+What policies match is what is forwarded, so a path is normalised once, here, and whatever could mean another path to
+the app behind us is refused: encoded slashes, backslashes, NUL, fragments, `..;`. Sources: RFC 9112 section 3.2, RFC
+3986 sections 3.2.2 and 6.2.2, and the advisories on path confusion that reliability work collects (CVE-2019-9901,
 CVE-2021-29492, CVE-2021-32779, CVE-2026-73551).
 """
 

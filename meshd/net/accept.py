@@ -28,7 +28,7 @@ async def accept_each(
                 continue
             await _accept_burst(listener, serve)
     except (wait.Closed, ValueError):
-        return  # closed under us: draining; a closed socket's descriptor is -1, which is refused with ValueError or Closed
+        return  # draining: closed under us, or before we came to wait
 
 
 async def _accept_burst(
@@ -46,9 +46,9 @@ async def _accept_burst(
                 if listener.fileno() < 0:
                     raise ValueError("closed") from error
                 raise
-            log.error("accepting stops for %d ms: %s", PAUSE * 1000, error.strerror)
+            log.error("accepting stops for %d ms: %s", PAUSE * 1000, error.strerror)  # noqa: TRY400  # a shortage, no bug
             await wait.sleep_until(wait.now() + PAUSE)
             return
-        sock.setblocking(False)
+        sock.setblocking(False)  # noqa: FBT003
         wait.opened(sock)
         wait.spawn(serve, sock)

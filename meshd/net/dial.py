@@ -26,9 +26,10 @@ class Dialler:
         self.identity = identity
         self.timeout = timeout  # seconds
 
-    async def dial(self, endpoint: Endpoint, timeout: float | None = None) -> Stream:
-        """A stream to the endpoint, its identity verified. Raises `UpstreamError`, safe to try again: nothing was sent."""
-        limit = SocketDeadline(wait.now() + (self.timeout if timeout is None else timeout))
+    async def dial(self, endpoint: Endpoint, within: float | None = None) -> Stream:
+        """A stream to the endpoint, its identity verified. Raises `UpstreamError`, safe to try again: nothing was
+        sent."""
+        limit = SocketDeadline(wait.now() + (self.timeout if within is None else within))
         self.sweeper.add(limit)
         try:
             sock = await _connect(endpoint, limit)
@@ -67,7 +68,7 @@ async def _connect(endpoint: Endpoint, limit: SocketDeadline) -> socket.socket:
         if error == errno.EINPROGRESS:
             error = await _connected(sock)
         if error:
-            raise OSError(error, os.strerror(error))
+            raise OSError(error, os.strerror(error))  # noqa: TRY301  # told of like what connect() itself raises
     except BaseException:
         wait.close(sock)
         raise

@@ -75,7 +75,7 @@ def tune(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
 
 
-# What accept() reports of one connection that did not come to be; the listener itself is fine (accept(2), ERROR HANDLING).
+# What accept() reports of one connection that did not come to be; the listener is fine (accept(2), ERROR HANDLING).
 TRANSIENT: Final = frozenset(
     {
         errno.ECONNABORTED,

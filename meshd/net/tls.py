@@ -1,8 +1,8 @@
 """Mutual TLS 1.3 as OpenSSL does it, and after every handshake the checks that OpenSSL leaves to us.
 
-A `TlsIdentity` is what one set of credentials makes: a context to accept with and a context to dial with. It is replaced
-whole when certificates change; connections in flight keep the context they began with. Sessions are not resumed: a
-resumed session has no verified chain, and a pool that stays warm pays for handshakes only when it grows.
+A `TlsIdentity` is what one set of credentials makes: a context to accept with and a context to dial with. It is
+replaced whole when certificates change; connections in flight keep the context they began with. Sessions are not
+resumed: a resumed session has no verified chain, and a pool that stays warm pays for handshakes only when it grows.
 """
 
 import socket
@@ -63,7 +63,8 @@ class Mode(Enum):
 
 
 class HandshakeFailed(Exception):
-    """No session. `code` is stable and short; the text is for people. `certificate` tells whether identity was at fault."""
+    """No session. `code` is stable and short; the text is for people. `certificate` tells whether identity was at
+    fault."""
 
     def __init__(self, code: str, text: str, *, certificate: bool) -> None:
         super().__init__(f"{code}: {text}")

@@ -62,7 +62,7 @@ class Http1Downstream:
             self.stream.close()
 
     async def _next_head(self) -> RequestHead | None:
-        """The next request; None when there is none: the client closed, or it was told what was wrong with its bytes."""
+        """The next request; None when there is none: the client closed, or was told what was wrong with its bytes."""
         codec = self.codec
         try:
             event = codec.next_event()

@@ -1,8 +1,8 @@
 """One exchange from its head to its end. Read this first, with `core/exchange.py` and one filter.
 
-`carry` is the whole story: admit (route and policies, pure), try endpoints until one answers or none may be asked again,
-relay the response, account for it. Whatever fails on the way is an exception with four attributes, and becomes a reply
-in `rescue.py`. The protocols on either side are behind `Downstream` and the upstream connection.
+`carry` is the whole story: admit (route and policies, pure), try endpoints until one answers or none may be asked
+again, relay the response, account for it. Whatever fails on the way is an exception with four attributes, and becomes
+a reply in `rescue.py`. The protocols on either side are behind `Downstream` and the upstream connection.
 """
 
 import logging
@@ -127,8 +127,8 @@ class _Trip:
             self._leave()
 
     async def _attempt(self) -> ResponseHead | None:
-        """One try at one endpoint: its response head, or None when there is to be another try. Raises the last error."""
-        flight, cluster = self.flight, self.cluster
+        """One try at one endpoint: its response head, or None when there is to be another. Raises the last error."""
+        cluster = self.cluster
         attempts = self.exchange.attempts
         now = wait.now() if attempts else self.exchange.started
         endpoint = cluster.pick(now, 0, [a.endpoint for a in attempts] if attempts else ())

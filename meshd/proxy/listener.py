@@ -1,7 +1,7 @@
 """What all connections of one listener share: its plan, which a reload replaces, and the edges of every exchange.
 
-`begin` and `finish` bracket an exchange: the first gives it an identity (request id, trace, forwarding fields), the last
-accounts for it, once and in one place.
+`begin` and `finish` bracket an exchange: the first gives it an identity (request id, trace, forwarding fields), the
+last accounts for it, once and in one place.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """From error to reply: the one visible table.
 
-The status is RFC 9209's for the error type, where Envoy would say 503 for a broken upstream; the flag in log and metrics
-is Envoy's, so that dashboards carry over.
+The status is RFC 9209's for the error type, where Envoy would say 503 for a broken upstream; the flag in log and
+metrics is Envoy's, so that dashboards carry over.
 """
 
 from meshd.core import flags

@@ -1,7 +1,7 @@
 """Bytes both ways between two streams: what is left of HTTP after an upgrade, and all there is of TCP.
 
-Each direction runs on its own until its end; an end is passed on as an end, so that a half-closed conversation goes on in
-the other direction. Memory is one read each way: a stalled reader stops the other side.
+Each direction runs on its own until its end; an end is passed on as an end, so that a half-closed conversation goes
+on in the other direction. Memory is one read each way: a stalled reader stops the other side.
 """
 
 from meshd.core.errors import StreamBroken
@@ -59,7 +59,8 @@ class Tunnel:
 
 
 async def switch(flight: Flight, response: ResponseHead) -> None:
-    """Answer the upgrade and carry whatever protocol it leads to. The overall deadline no longer holds, the idle one does."""
+    """Answer the upgrade and carry whatever protocol it leads to. The overall deadline no longer holds, the idle one
+    does."""
     connection, exchange = flight.connection, flight.exchange
     assert connection is not None
     exchange.deadline = float("inf")

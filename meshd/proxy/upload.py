@@ -131,7 +131,8 @@ class Upload:
         self._attached.set()
 
     def __repr__(self) -> str:
-        return f"<Upload {self.size} octets, {'whole' if self.end else 'under way'}, {'kept' if self.replayable else 'not kept'}>"
+        state = "whole" if self.end else "under way"
+        return f"<Upload {self.size} octets, {state}, {'kept' if self.replayable else 'not kept'}>"
 
 
 def start_response_clock(flight: Flight) -> None:

@@ -1,8 +1,8 @@
 """From HTTPRoutes to the table of one service port.
 
-Sources: Gateway API HTTPRoute and GEP-1294: a route in the namespace of its Service binds every caller, one in a caller's
-own namespace binds that namespace alone and goes before it. A backend that does not exist keeps its weight and answers
-500. A rule without backends answers 500; a service without routes gets its own traffic.
+Sources: Gateway API HTTPRoute and GEP-1294: a route in the namespace of its Service binds every caller, one in a
+caller's own namespace binds that namespace alone and goes before it. A backend that does not exist keeps its weight
+and answers 500. A rule without backends answers 500; a service without routes gets its own traffic.
 """
 
 from collections.abc import Callable, Iterable, Iterator

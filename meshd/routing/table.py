@@ -1,5 +1,5 @@
-"""The routes of one service, compiled so that the number of routes hardly matters: exact paths in a dictionary, prefixes
-in a dictionary by their whole segments, regular expressions in a list."""
+"""The routes of one service, compiled so that the number of routes hardly matters: exact paths in a dictionary,
+prefixes in a dictionary by their whole segments, regular expressions in a list."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -85,7 +85,7 @@ class RandomChoice:
         return self._draw.one(candidates)
 
 
-# By the names that DestinationRule uses, and ours. Called with the source of chance and the size of the table, 0 for its default.
+# By the names that DestinationRule uses, and ours. Called with the source of chance and the table's size, 0 = default.
 BALANCERS: Final[dict[str, Callable[[Random, int], Balancer]]] = {
     "ROUND_ROBIN": RoundRobin,
     "RANDOM": RandomChoice,

@@ -16,6 +16,7 @@ class Connector:
         self.timeout = timeout  # seconds, TLS included
 
     async def __call__(self, endpoint: Endpoint) -> Http1Connection:
+        """A connection, its peer verified. Raises `UpstreamError`."""
         return Http1Connection(await self.dialler.dial(endpoint, self.timeout), wait.now())
 
     def __repr__(self) -> str:

@@ -4,13 +4,15 @@ Theory of operation: `take` is the hot path: the connection used last, if it is 
 for when there is none: dial in the caller's own task while there is room, else wait in line. What is decided is decided
 in plain functions (`enter`, `release`, `sweep`); the two places that wait, `_dial` and `acquire`, only carry it out.
 
-Rule 1: `live` counts every connection and every dial under way, so the bound holds before a socket exists; whoever adds
-to it takes it away again on any failure. Rule 2: nobody stands in line while there is room, unless dialling fails; so what
-is released goes to the first in line, and when a connection ends the first in line is permitted to dial in its place.
-Rule 3: the warm floor is refilled in the background, all that is missing at once, but one at a time and with growing pauses
-after a failure. Rule 4: when dials fail slowly, nobody but one in a while finds that out by waiting: the endpoint is
-*held* for as long as such dials took, doubling, and requests are turned away at once unless live connections may yet come
-free. A failure that cost nothing holds nobody, so that an app which restarts is back the moment it listens.
+Rule 1: `live` counts every connection and every dial under way, so the bound holds before a socket exists; whoever
+adds to it takes it away again on any failure. Rule 2: nobody stands in line while there is room, unless dialling
+fails; so what is released goes to the first in line, and when a connection ends the first in line is permitted to
+dial in its place.
+Rule 3: the warm floor is refilled in the background, all that is missing at once, but one at a time and with growing
+pauses after a failure. Rule 4: when dials fail slowly, nobody but one in a while finds that out by waiting: the
+endpoint is *held* for as long as such dials took, doubling, and requests are turned away at once unless live
+connections may yet come free. A failure that cost nothing holds nobody, so that an app which restarts is back the
+moment it listens.
 Rule 5: a closed pool keeps nothing, but lets end what is under way: those in line are still served.
 """
 
@@ -64,7 +66,8 @@ class PoolStatistics:
 
 
 class Pool(Generic[C]):
-    """Connections made by `connect`, which raises `UpstreamError`. `changed` is called when `warming` or `held_until` do."""
+    """Connections made by `connect`, which raises `UpstreamError`. `changed` is called when `warming` or `held_until`
+    do."""
 
     __slots__ = (
         "_changed",

@@ -1,9 +1,9 @@
 """Whether a request is sent again: one pure decision, with its reason.
 
-Rule 1: what may have been executed is sent again only if its method, an Idempotency-Key, or the route says that doing it
-twice is doing it once; what never left us may always. Rule 2: never more than the policy's attempts, never outside the
-budget, never past the deadline, never after the response head went downstream, never with half a body.
-The conditions are Envoy's words (router_filter.rst), so that `retry_on` means here what it means there. gRPC statuses are
+Rule 1: what may have been executed is sent again only if its method, an Idempotency-Key, or the route says that doing
+it twice is doing it once; what never left us may always. Rule 2: never more than the policy's attempts, never outside
+the budget, never past the deadline, never after the response head went downstream, never with half a body. The
+conditions are Envoy's words (router_filter.rst), so that `retry_on` means here what it means there. gRPC statuses are
 judged in response heads only; those in trailers come after the head went downstream.
 """
 
@@ -130,7 +130,7 @@ def _refusal(reason: str) -> Decision:
 
 
 def _conditions_of_response(head: ResponseHead, policy: RetryPolicy) -> frozenset[str]:
-    """Every condition of the vocabulary that a response meets. This runs for each response: the good ones leave early."""
+    """Every condition of the vocabulary that a response meets."""
     status, fields = head.status, policy.headers
     found = OF_STATUS.get(status, SERVER_ERROR if status >= 500 else NOTHING)
     for name, value in head.headers:

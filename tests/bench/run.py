@@ -3,8 +3,8 @@
     make bench                               # http1-small, http1-64k, connect-rate, latency, idle
     make bench ARGS="--scenarios http1-small --rounds 5"
 
-Everything behind `--` or unknown here goes to the harness. Prints its table. CPU per request, as a ratio to Envoy within
-a round, is the figure to trust: the machine's speed drifts, and every process shares it.
+Everything behind `--` or unknown here goes to the harness. Prints its table. CPU per request, as a ratio to Envoy
+within a round, is the figure to trust: the machine's speed drifts, and every process shares it.
 """
 
 import os

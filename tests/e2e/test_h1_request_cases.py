@@ -61,17 +61,16 @@ def strictly_valid(octets: bytes) -> str:
 
 
 def same_path(got: str, wanted: str) -> bool:
-    return (
-        got == wanted
-        or got.split("?")[0].rstrip("/") == wanted.split("?")[0].rstrip("/")
-        or _plain(got) == _plain(wanted)
-    )
+    if got == wanted:
+        return True
+    got, wanted = got.partition("?")[0], wanted.partition("?")[0]
+    return got.rstrip("/") == wanted.rstrip("/") or _plain(got) == _plain(wanted)
 
 
 def _plain(path: str) -> list[str]:
     """Segments with dots and doubled slashes resolved (RFC 3986 section 5.2.4)."""
     segments: list[str] = []
-    for part in path.split("?")[0].split("/"):
+    for part in path.split("/"):
         if part == "..":
             segments[-1:] = []
         elif part not in ("", "."):

@@ -169,7 +169,7 @@ async def test_a_reset_is_told_as_one():
     left, right = plain_tcp_pair()
     left.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
     left.close()
-    with pytest.raises(StreamBroken, match="[Rr]eset"):
+    with pytest.raises(StreamBroken, match=r"[Rr]eset"):
         await right.receive()
     right.close()
 

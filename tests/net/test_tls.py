@@ -41,7 +41,7 @@ def sockets():
 
 
 async def shake(client: TlsIdentity, server: TlsIdentity, expected=frozenset()):
-    """Both outcomes: a Handshake, or the code of the failure. The client reads once, to learn what the server thinks."""
+    """Both outcomes: a Handshake, or the code of the failure. The client reads once, to learn the server's."""
     left, right = sockets()
     outcome = {}
 

@@ -1,4 +1,4 @@
-"""An app to put behind a sidecar: a real HTTP/1.1 server on a thread that records every octet and does as it is told."""
+"""An app to put behind a sidecar: a real HTTP/1.1 server on threads that records every octet and does as told."""
 
 import contextlib
 import socket
