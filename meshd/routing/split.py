@@ -33,7 +33,7 @@ def sticky_key(sticky: str, exchange: Exchange) -> bytes | None:
     if kind == "principal":
         return exchange.peer.principal or None
     if kind == "header":
-        return exchange.head.get(name.encode())
+        return exchange.head.get(name.lower().encode())
     cookies = exchange.head.get(b"cookie")
     if cookies is None:
         return None
