@@ -59,6 +59,7 @@ class _Backend:
 class _Compiler:
     __slots__ = (
         "_backends",
+        "_by_name",
         "_clusters",
         "_dialler",
         "_documents",
@@ -84,6 +85,7 @@ class _Compiler:
         self._clusters: dict[str, Cluster] = {}
         self._places: dict[str, tuple[Place, ...]] = {}
         self._backends: dict[str, _Backend] = {}
+        self._by_name: dict[tuple[str, str, int], str] = {}
 
     def snapshot(self) -> Snapshot:
         """Put it together."""
@@ -93,6 +95,7 @@ class _Compiler:
             for known in self._known_ports():
                 backend = self._backends[known.cluster] = self._backend(known)
                 self._add_cluster(known.cluster, known.places, backend.settings)
+                self._index(known)
         plans = {}
         for place, inbound in enumerate(spec.inbound):
             plans[f"inbound-{place}"] = self._inbound(place, inbound)
@@ -156,8 +159,7 @@ class _Compiler:
             policy = each.model
             for ref in policy.spec.target_refs:
                 same = ref.kind == known.kind and (ref.namespace or policy.namespace) == known.namespace
-                named = ref.name == known.name if known.kind == "Service" else ref.name in known.hosts
-                if same and named and ref.port in (None, known.port):
+                if same and ref.name == known.name and ref.port in (None, known.port):
                     found = policy if found is None or ref.port is not None else found
         return found
 
@@ -191,11 +193,15 @@ class _Compiler:
 
     def _find_cluster(self, kind: str, name: str, port: int) -> str:
         """The cluster a backendRef means; empty when there is none, which answers 500."""
-        cluster = f"{name}:{port}"
-        if kind == "ServiceEntry":
-            host = name.partition("/")[2]
-            cluster = f"{host}:{port}"
-        return cluster if cluster in self._clusters else ""
+        return self._by_name.get((kind, name, port), "")
+
+    def _index(self, known: KnownPort) -> None:
+        """Note every name that a backendRef may call it by."""
+        names = [(known.kind, f"{known.namespace}/{known.name}"), *(("Hostname", host.lower()) for host in known.hosts)]
+        for kind, name in names:
+            self._by_name[kind, name, known.port] = known.cluster
+            if known.only_port:
+                self._by_name[kind, name, 0] = known.cluster
 
     def _outbound(self, place: int, outbound: Outbound, services: Mapping[bytes, RouteTable]) -> Plan:
         name = f"outbound-{place}"

@@ -34,7 +34,7 @@ class KnownPort:
 
     kind: str  # Service or ServiceEntry
     namespace: str
-    name: str  # the Service's name, or the entry's first host
+    name: str  # the name of its document
     port: int
     port_name: str
     protocol: str  # http, http2, grpc, tcp or tls
@@ -44,8 +44,8 @@ class KnownPort:
 
     @property
     def cluster(self) -> str:
-        """The name of its cluster: `namespace/service:port`, or `host:port` for an entry."""
-        return f"{self.namespace}/{self.name}:{self.port}" if self.kind == "Service" else f"{self.name}:{self.port}"
+        """The name of its cluster: `namespace/service:port`, or `host:port` with the first host of an entry."""
+        return f"{self.namespace}/{self.name}:{self.port}" if self.kind == "Service" else f"{self.hosts[0]}:{self.port}"
 
     def authorities(self) -> list[str]:
         """Every authority that means this port."""

@@ -47,7 +47,7 @@ def entry_ports(entries: Iterable[ServiceEntry], trust_domain: str) -> Iterator[
             yield KnownPort(
                 kind="ServiceEntry",
                 namespace=entry.namespace,
-                name=entry.spec.hosts[0],
+                name=entry.name,
                 port=port.number,
                 port_name=port.name,
                 protocol=protocol_of(port.name, port.protocol.lower()),

@@ -5,10 +5,11 @@ Envoy's x-forwarded-client-cert in its SANITIZE_SET mode, W3C Trace Context.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
-from meshd.core.head import Headers, RequestHead
+from meshd.core.head import RequestHead, index
 from meshd.core.peer import Peer
 
 # Claims about who is calling: never believed from anybody, for the handshake tells.
@@ -18,6 +19,8 @@ _INTERNAL = frozenset(
     (b"x-envoy-internal", b"x-envoy-peer-metadata", b"x-envoy-peer-metadata-id", b"x-envoy-original-path", b"x-real-ip")
 )
 _OURS = _CLAIMS | _INTERNAL | {b"via", b"x-forwarded-for", b"x-forwarded-proto", b"x-request-id", b"traceparent"}
+_NONE: Mapping[bytes, bytes] = {}
+_SCHEMES = (b"http", b"https", b"ws", b"wss")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 MAX_LOOPS = 2  # times one sidecar may see the same request: an app may call itself once
 
@@ -33,47 +36,68 @@ class Forwarding:
     uri: bytes = b""  # our own SPIFFE ID, for x-forwarded-client-cert
 
 
-def prepare(head: RequestHead, peer: Peer, forwarding: Forwarding, traceparent: bytes) -> bytes:
+class Hop:
+    """What one connection's peer adds to each of its requests, made once a connection."""
+
+    __slots__ = ("address", "certificate", "pseudonym", "scheme", "trusted", "via")
+
+    def __init__(self, peer: Peer, forwarding: Forwarding) -> None:
+        address = peer.address.encode()
+        own_app = not forwarding.inbound and address.startswith((b"127.", b"::1"))
+        self.trusted = not forwarding.inbound or bool(peer.principal)
+        self.address = b"" if own_app else address  # to add to X-Forwarded-For
+        self.scheme = b"https" if peer.tls else b""
+        self.pseudonym = forwarding.pseudonym
+        self.via = {
+            b"http/1.0": b"1.0 " + forwarding.pseudonym,
+            b"http/1.1": b"1.1 " + forwarding.pseudonym,
+            b"h2": b"2 " + forwarding.pseudonym,
+        }
+        self.certificate: tuple[bytes, bytes] | None = None
+        if forwarding.inbound and peer.principal:
+            self.certificate = (b"x-forwarded-client-cert", client_cert(forwarding.uri, peer))
+
+    def __repr__(self) -> str:
+        return f"<Hop {self.pseudonym.decode()} from {self.address.decode() or 'our own app'}>"
+
+
+def prepare(head: RequestHead, hop: Hop, traceparent: bytes) -> bytes:
     """Edit the head for the next hop and return its request id; empty when the request runs in a loop."""
-    trusted = not forwarding.inbound or bool(peer.principal)
-    kept: Headers = []
-    request_id = via = forwarded_for = b""
-    scheme = b""
-    for field in head.headers:
-        name = field[0]
-        if name not in _OURS:
-            kept.append(field)
-        elif name == b"x-request-id":
-            request_id = field[1] if trusted else b""
-        elif name == b"via":
-            via = via + b", " + field[1] if via else field[1]
-        elif name == b"x-forwarded-for":
-            forwarded_for = forwarded_for + b", " + field[1] if forwarded_for else field[1]
-        elif name == b"x-forwarded-proto":
-            scheme = field[1] if trusted else b""
-        elif name in _INTERNAL and trusted:
-            kept.append(field)
-    if via and via.count(forwarding.pseudonym) > MAX_LOOPS:
+    headers = head.headers
+    kept = [field for field in headers if field[0] not in _OURS]
+    claims = _NONE
+    if len(kept) < len(headers):
+        claims = index(field for field in headers if field[0] in _OURS)
+        if hop.trusted:
+            kept += [field for field in headers if field[0] in _INTERNAL]
+    via, forwarded_for = claims.get(b"via"), claims.get(b"x-forwarded-for")
+    if via is not None and hop.pseudonym in via and _times(hop.pseudonym, via) > MAX_LOOPS:
         return b""
+    request_id = claims.get(b"x-request-id", b"") if hop.trusted else b""
     if not _REQUEST_ID.fullmatch(request_id):
         request_id = new_request_id()
-    address = peer.address.encode()
-    if forwarding.inbound or not address.startswith((b"127.", b"::1")):
-        forwarded_for = forwarded_for + b", " + address if forwarded_for else address
-    if forwarded_for:
+    if hop.address:
+        forwarded_for = hop.address if forwarded_for is None else forwarded_for + b", " + hop.address
+    if forwarded_for is not None:
         kept.append((b"x-forwarded-for", forwarded_for))
-    kept.append((b"x-forwarded-proto", scheme or (b"https" if peer.tls else head.scheme)))
-    kept.append((b"x-request-id", request_id))
-    own = (
-        b"1.0 " if head.protocol == b"http/1.0" else b"2 " if head.protocol == b"h2" else b"1.1 "
-    ) + forwarding.pseudonym
-    kept.append((b"via", via + b", " + own if via else own))
-    kept.append((b"traceparent", traceparent))
-    if forwarding.inbound and peer.principal:
-        kept.append((b"x-forwarded-client-cert", client_cert(forwarding.uri, peer)))
+    scheme = claims.get(b"x-forwarded-proto") if hop.trusted else None
+    own = hop.via[head.protocol]
+    kept += (
+        (b"x-forwarded-proto", scheme if scheme in _SCHEMES else hop.scheme or head.scheme),
+        (b"x-request-id", request_id),
+        (b"via", own if via is None else via + b", " + own),
+        (b"traceparent", traceparent),
+    )
+    if hop.certificate is not None:
+        kept.append(hop.certificate)
     head.headers = kept
     head.changed()
     return request_id
+
+
+def _times(pseudonym: bytes, via: bytes) -> int:
+    """How often we are named in a Via list."""
+    return sum(member.strip().endswith(b" " + pseudonym) for member in via.split(b","))
 
 
 def client_cert(own_uri: bytes, peer: Peer) -> bytes:
@@ -84,6 +108,5 @@ def client_cert(own_uri: bytes, peer: Peer) -> bytes:
 
 def new_request_id() -> bytes:
     """A random UUID of version 4, as Envoy makes them."""
-    bits = _random.getrandbits(128) & ~(0xF << 76) & ~(0x3 << 62) | (4 << 76) | (2 << 62)
-    text = b"%032x" % bits
-    return b"%b-%b-%b-%b-%b" % (text[:8], text[8:12], text[12:16], text[16:20], text[20:])
+    bits = _random.getrandbits
+    return b"%08x-%04x-4%03x-%04x-%012x" % (bits(32), bits(16), bits(12), 0x8000 | bits(14), bits(48))

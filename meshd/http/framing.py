@@ -24,6 +24,8 @@ CONNECTION_FIELDS = frozenset(
         b"upgrade",
     )
 )
+# What a Connection field says that is not the name of a field, or of one that is out of every head anyway.
+CONNECTION_OPTIONS = CONNECTION_FIELDS | {b"close"}
 # What a Connection field can not take away, because somebody else relies on it (CVE-2026-105299 and its kin).
 PROTECTED = frozenset(
     (
@@ -95,7 +97,16 @@ NO_TOKENS: frozenset[bytes] = frozenset()
 
 def tokens(values: list[bytes]) -> frozenset[bytes]:
     """The members of a comma list that may be spread over several fields, in lower case."""
+    if len(values) == 1 and (known := _KNOWN.get(values[0])) is not None:
+        return known
     return frozenset(token.strip(b" \t").lower() for value in values for token in value.split(b","))
+
+
+# What nearly every Connection field says, so that it need not be taken apart each time.
+_KNOWN = {
+    written: frozenset(written.lower().split(b", "))
+    for written in (b"keep-alive", b"Keep-Alive", b"close", b"Close", b"upgrade", b"Upgrade", b"keep-alive, Upgrade")
+}
 
 
 _CODINGS = frozenset((b"chunked", b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress"))
@@ -103,5 +114,7 @@ _CODINGS = frozenset((b"chunked", b"gzip", b"x-gzip", b"deflate", b"compress", b
 
 def without_nominated(headers: Headers, connection: frozenset[bytes]) -> Headers:
     """The fields that a Connection field does not claim for this hop."""
+    if connection <= CONNECTION_OPTIONS:
+        return headers
     nominated = {name for name in connection if name not in PROTECTED and not name.startswith(b"x-meshd-")}
     return [field for field in headers if field[0] not in nominated]

@@ -21,6 +21,7 @@ import trio
 
 from meshd.config.errors import ConfigError
 from meshd.core.cells import Cells
+from meshd.net import wait
 from meshd.process.board import Phase
 from meshd.process.channel import Message
 from meshd.process.clock import monotonic
@@ -184,7 +185,7 @@ def run_worker(start: WorkerStart, source: Source, build: Build) -> int:
     async def main() -> None:
         await Worker(start, source, build).run()
 
-    trio.run(main)
+    trio.run(main, clock=wait.Clock())
     return 0
 
 

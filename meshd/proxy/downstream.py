@@ -9,10 +9,12 @@ from meshd.core.head import Headers, RequestHead, ResponseHead
 from meshd.core.peer import Peer
 from meshd.core.reply import Reply
 from meshd.http.events import End
+from meshd.http.forwarding import Hop
 from meshd.http.h1 import ServerCodec
 from meshd.net import wait
 from meshd.net.stream import Stream
 from meshd.proxy.flight import Cut, Flight
+from meshd.proxy.forward import carry
 from meshd.proxy.listener import Listener
 from meshd.proxy.rescue import rescue
 
@@ -32,12 +34,13 @@ class Phase(Enum):
 class Http1Downstream:
     """The connection's task owns codec and stream."""
 
-    __slots__ = ("codec", "deadline", "flight", "listener", "peer", "phase", "stream", "taken")
+    __slots__ = ("codec", "deadline", "flight", "hop", "listener", "peer", "phase", "stream", "taken")
 
     def __init__(self, listener: Listener, stream: Stream, peer: Peer) -> None:
         self.listener = listener
         self.stream = stream
         self.peer = peer
+        self.hop = Hop(peer, listener.plan.forwarding)
         self.codec = ServerCodec()
         self.flight: Flight | None = None
         self.phase = Phase.IDLE
@@ -90,14 +93,14 @@ class Http1Downstream:
     async def _exchange(self, head: RequestHead) -> None:
         now = wait.now()
         listener = self.listener
-        exchange = listener.begin(head, self.peer, now)
+        exchange = listener.begin(head, self.peer, self.hop, now)
         self.flight = flight = Flight(exchange, self)
         self.phase = Phase.EXCHANGE
         if head.upgrade is not None and self.codec.buffered:
             self.codec.must_close = True  # sent before we could agree to switch: it may be either protocol
         if head.method == b"CONNECT":
             await self._connect(exchange)
-        elif (reply := await listener.carry(flight)) is not None:
+        elif (reply := await carry(flight, listener.plan)) is not None:
             await self._answer(exchange, reply)
         listener.finish(exchange)
         self.flight = None

@@ -18,12 +18,13 @@ from meshd.http.events import End
 from meshd.net import wait
 from meshd.proxy import tunnel
 from meshd.proxy.flight import NEVER, Cut, Flight
-from meshd.proxy.rescue import CRASHED, NO_BACKEND, NO_ROUTE, rescue
+from meshd.proxy.rescue import CRASHED, LOOPED, NO_BACKEND, NO_ROUTE, rescue
 from meshd.proxy.upload import Upload
 from meshd.routing.split import pick_target
 from meshd.snapshot import Plan
 from meshd.upstream.cluster import Cluster
 from meshd.upstream.http1 import Http1Connection
+from meshd.upstream.pool import Pool
 from meshd.upstream.retry import backoff, should_retry
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ async def carry(flight: Flight, plan: Plan) -> Reply | None:
 
 def admit(exchange: Exchange, plan: Plan) -> tuple[Reply | None, Target | None, Cluster | None]:
     """Policies, route and split, in that order and without waiting. Pure but for what it notes on the exchange."""
+    if not exchange.request_id:
+        return LOOPED, None, None
     for step in plan.chain.on_request:
         if (reply := step(exchange)) is not None:
             return reply, None, None
@@ -93,7 +96,9 @@ def _fail(flight: Flight, error: ProxyError) -> Reply | None:
 class _Trip:
     """The attempts of one exchange."""
 
-    __slots__ = ("cluster", "exchange", "flight", "head_sent", "policy", "route", "target", "upload")
+    __slots__ = ("cluster", "exchange", "flight", "policy", "pool", "route", "target", "upload")
+
+    pool: Pool[Http1Connection]  # that the connection of the attempt under way is from
 
     def __init__(self, flight: Flight, route: Route, target: Target, cluster: Cluster) -> None:
         self.flight = flight
@@ -160,7 +165,7 @@ class _Trip:
     async def _ask(self, attempt: Attempt, now: float) -> ResponseHead:
         """Lease a connection, send the request, wait for the final response head."""
         flight, exchange = self.flight, self.exchange
-        pool = self.cluster.pool(attempt.endpoint)
+        pool = self.pool = self.cluster.pool(attempt.endpoint)
         connection = pool.take(now)
         if connection is None:
             connection = await pool.acquire(now, exchange.deadline, self._watch)
@@ -286,8 +291,7 @@ class _Trip:
         if self.upload is not None:
             self.upload.detach()
         if flight.connection is not None:
-            pool = self.cluster.pool(self.exchange.attempts[-1].endpoint)
-            pool.release(flight.connection, wait.now(), reusable=False)
+            self.pool.release(flight.connection, wait.now(), reusable=False)
             flight.connection = None
 
     def _end(self, attempt: Attempt, error: ProxyError | None = None) -> None:
@@ -301,9 +305,7 @@ class _Trip:
         if flight.connection is not None:
             connection, flight.connection = flight.connection, None
             whole = self.upload is None or self.upload.end is not None
-            self.cluster.pool(attempt.endpoint).release(
-                connection, attempt.ended, reusable=whole and connection.reusable
-            )
+            self.pool.release(connection, attempt.ended, reusable=whole and connection.reusable)
 
     def _leave(self) -> None:
         """Whatever happened, no connection stays leased and no task waits for one."""
@@ -317,4 +319,9 @@ class _Trip:
 
 def may_be_failure(response: ResponseHead) -> bool:
     """Whether it is worth asking the retry policy about this response: most are answers."""
-    return response.status >= 400 or any(name == b"grpc-status" for name, _ in response.headers)
+    if response.status >= 400:
+        return True
+    for name, _ in response.headers:  # noqa: SIM110  # a generator costs more than the loop
+        if name == b"grpc-status":
+            return True
+    return False

@@ -12,11 +12,9 @@ from meshd.core.exchange import Exchange
 from meshd.core.head import RequestHead, ResponseHead
 from meshd.core.peer import Peer
 from meshd.core.reply import Reply
-from meshd.http.forwarding import prepare
+from meshd.http.forwarding import Hop, prepare
 from meshd.http.render import render_reply
 from meshd.net import wait
-from meshd.proxy.flight import Flight
-from meshd.proxy.forward import carry
 from meshd.proxy.rescue import LOOPED, NO_CONNECT, NO_ROUTE
 from meshd.snapshot import Plan
 from meshd.telemetry.records import Recorder
@@ -46,14 +44,14 @@ class Listener:
         self._sampler = sampler
         self._random = Random()  # noqa: S311  # identifiers of traces and requests, no secret
 
-    def begin(self, head: RequestHead, peer: Peer, now: float) -> Exchange:
+    def begin(self, head: RequestHead, peer: Peer, hop: Hop, now: float) -> Exchange:
         """An exchange for a request that was just read, its head made ready to go on."""
         plan = self.plan
         exchange = Exchange(head, peer, now, inbound=plan.inbound)
         exchange.listener = plan.name
         trace = exchange.trace = start_trace(head, self._sampler, self._random)
         parent = format_traceparent(trace.trace_id, trace.span_id, sampled=trace.sampled)
-        exchange.request_id = prepare(head, peer, plan.forwarding, parent)
+        exchange.request_id = prepare(head, hop, parent)
         return exchange
 
     def begin_unparsed(self, peer: Peer, now: float) -> Exchange:
@@ -61,12 +59,6 @@ class Listener:
         exchange = Exchange(RequestHead(b"-", b"-", b""), peer, now, inbound=self.plan.inbound)
         exchange.listener = self.plan.name
         return exchange
-
-    async def carry(self, flight: Flight) -> Reply | None:
-        """Forward it under the plan of this moment; a reload in between does not concern it."""
-        if not flight.exchange.request_id:
-            return LOOPED
-        return await carry(flight, self.plan)
 
     def connect(self, exchange: Exchange) -> Reply | None:
         """Why a CONNECT is refused; None when it names a service of the mesh and this listener goes by names."""

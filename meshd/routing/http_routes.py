@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from meshd.config.http_route import HTTPBackendRef, HTTPRoute, HTTPRule
-from meshd.config.references import ParentRef
+from meshd.config.references import ISTIO_NETWORKING_GROUP, ParentRef
 from meshd.config.route_filters import HTTPFilter
 from meshd.core.chain import Chain
 from meshd.core.route import Route, Target
@@ -17,7 +17,9 @@ from meshd.routing.matcher import compile_match
 from meshd.routing.table import Candidate, RouteTable
 
 ChainOf = Callable[[Iterable[HTTPFilter], bytes], Chain]  # filters and the prefix that was matched → their steps
-FindCluster = Callable[[str, str, int], str]  # kind and namespace/name and port → cluster, empty when there is none
+# Kind, name and port of a backend → its cluster, empty when there is none. Service and ServiceEntry are named
+# namespace/name, a Hostname by itself; port 0 means the only one there is.
+FindCluster = Callable[[str, str, int], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +103,11 @@ def _candidates(route: HTTPRoute, place: int, rule: HTTPRule, order: int, contex
 
 
 def _target(ref: HTTPBackendRef, namespace: str, prefix: bytes, world: World) -> Target:
-    kind = ref.kind if ref.is_service or ref.kind == "ServiceEntry" else ""
-    cluster = world.find(kind, f"{ref.namespace or namespace}/{ref.name}", ref.port or 0)
+    cluster = ""
+    if ref.is_service or (ref.kind == "ServiceEntry" and ref.group == ISTIO_NETWORKING_GROUP):
+        cluster = world.find(ref.kind, f"{ref.namespace or namespace}/{ref.name}", ref.port or 0)
+    elif ref.kind == "Hostname" and ref.group == ISTIO_NETWORKING_GROUP:
+        cluster = world.find(ref.kind, ref.name.lower(), ref.port or 0)
     return Target(cluster, ref.weight, world.chain_of(ref.filters, prefix))
 
 

@@ -51,14 +51,14 @@ class Http1Connection:
 
     async def read_head(self) -> ResponseHead:
         """The next response head, interim ones included."""
-        while True:
-            event = self._next_event()
-            if event is None:
+        next_event = self.codec.next_event
+        try:
+            while (event := next_event()) is None:
                 await self._receive()
-            elif isinstance(event, ResponseHead):
-                return event
-            else:
-                raise AssertionError(f"{event!r} before a response head")
+        except ProtocolError as error:
+            raise _nonsense(error) from error
+        assert isinstance(event, ResponseHead)  # the codec begins with one
+        return event
 
     def take_ready(self) -> tuple[bytes, End | None]:
         """All of the body that is here already, and its end if that is here too."""
@@ -69,12 +69,14 @@ class Http1Connection:
 
     async def read_body(self) -> bytes | End:
         """The next piece of body, or its end."""
-        while True:
-            event = self._next_event()
-            if event is not None:
-                assert not isinstance(event, ResponseHead)
-                return event
-            await self._receive()
+        next_event = self.codec.next_event
+        try:
+            while (event := next_event()) is None:
+                await self._receive()
+        except ProtocolError as error:
+            raise _nonsense(error) from error
+        assert not isinstance(event, ResponseHead)
+        return event
 
     def leftover(self) -> bytes:
         """What came behind the head of a switched protocol."""
@@ -100,12 +102,6 @@ class Http1Connection:
     def abort(self, reason: str) -> None:
         """Close and wake whoever waits on it."""
         self.stream.abort(reason)
-
-    def _next_event(self) -> ResponseHead | bytes | End | None:
-        try:
-            return self.codec.next_event()
-        except ProtocolError as error:
-            raise _nonsense(error) from error
 
     async def _receive(self) -> None:
         try:
