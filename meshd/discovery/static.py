@@ -36,7 +36,7 @@ def service_ports(
                 protocol=protocol_of(port.name, port.app_protocol),
                 hosts=_service_hosts(service, own_namespace),
                 only_port=len(ports) == 1,
-                places=tuple(_slice_places(by_service.get((service.namespace, service.name), ()), port, accounts)),
+                places=_service_places(service, port, by_service.get((service.namespace, service.name), ()), accounts),
             )
 
 
@@ -72,6 +72,19 @@ def _accounts(service: Service, trust_domain: str) -> frozenset[str]:
     )
 
 
+def _service_places(
+    service: Service, port: ServicePort, slices: Iterable[EndpointSlice], accounts: frozenset[str]
+) -> tuple[Place, ...]:
+    """An external name is outside the mesh. An endpoint may be in two slices while it moves: the first counts."""
+    if service.spec.type == "ExternalName":
+        name = service.spec.external_name
+        return (Place(name, _target(port), server_name=name),)
+    found: dict[tuple[str, int], Place] = {}
+    for place in _slice_places(slices, port, accounts):
+        found.setdefault((place.address, place.port), place)
+    return tuple(found.values())
+
+
 def _slice_places(slices: Iterable[EndpointSlice], port: ServicePort, accounts: frozenset[str]) -> Iterator[Place]:
     for piece in slices:
         number = _slice_port(piece, port)
@@ -93,11 +106,15 @@ def _slice_places(slices: Iterable[EndpointSlice], port: ServicePort, accounts: 
 
 def _slice_port(piece: EndpointSlice, port: ServicePort) -> int | None:
     if piece.ports is None:  # all ports
-        return port.target_port if isinstance(port.target_port, int) else port.port
+        return _target(port)
     for candidate in piece.ports:
         if candidate.name == port.name:
             return candidate.port
     return None
+
+
+def _target(port: ServicePort) -> int:
+    return port.target_port if isinstance(port.target_port, int) else port.port
 
 
 def _entry_places(entry: ServiceEntry, port: EntryPort, trust_domain: str) -> Iterator[Place]:
