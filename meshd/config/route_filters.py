@@ -5,6 +5,7 @@ Source: Gateway API apis/v1/httproute_types.go and its CRD (the rules under x-ku
 
 # mypy: disable-error-code=explicit-any
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Final, Literal
 
@@ -12,7 +13,7 @@ from pydantic import Field
 
 from meshd.config.model import Fault, Many, Model, Unsupported, repeats
 from meshd.config.references import BackendObjectRef
-from meshd.config.scalars import HeaderName, HeaderValue, Int32, Origin, Port, PreciseHostname
+from meshd.config.scalars import URL_PATH, HeaderName, HeaderValue, Int32, Origin, Port, PreciseHostname
 
 
 class HeaderEdit(Model):
@@ -44,8 +45,14 @@ class PathModifier(Model):
     replace_prefix_match: Annotated[str | None, Field(max_length=1024)] = None
 
     def faults(self) -> Iterable[Fault]:
-        """The field must be the type's own."""
+        """The field must be the type's own, and a path that can be sent: it is put into the request line."""
         yield from union_faults(self, self.type, _PATH_FIELDS)
+        for name, value in (
+            ("replaceFullPath", self.replace_full_path),
+            ("replacePrefixMatch", self.replace_prefix_match),
+        ):
+            if value and not (value.startswith("/") and re.fullmatch(URL_PATH, value)):
+                yield Fault((name,), "expected an absolute path of URL characters, others percent-encoded, no query")
 
 
 class RequestRedirect(Model):

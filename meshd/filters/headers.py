@@ -1,4 +1,9 @@
-"""RequestHeaderModifier and ResponseHeaderModifier: set, then add, then remove (Gateway API HTTPHeaderFilter)."""
+"""RequestHeaderModifier and ResponseHeaderModifier (Gateway API HTTPHeaderFilter).
+
+What the request or response brought is removed or overwritten first, then fields are added, as in Envoy: a field that
+a modifier both removes and sets is there, with the new value. An added field is one more of its name, for some
+(Set-Cookie) cannot be joined into one.
+"""
 
 from collections.abc import Callable
 
@@ -7,11 +12,10 @@ from meshd.core.chain import RequestStep, ResponseStep
 from meshd.core.exchange import Exchange
 from meshd.core.head import Headers, ResponseHead
 from meshd.core.reply import Reply
+from meshd.http.framing import CONNECTION_FIELDS
 
-# Framing and addressing belong to the codec: a policy that edits them is not obeyed.
-PROTECTED = frozenset(
-    (b"content-length", b"transfer-encoding", b"connection", b"host", b"upgrade", b"te", b"keep-alive")
-)
+# Framing and addressing belong to the codec: policies that edit them are refused at load, and not obeyed here.
+PROTECTED = CONNECTION_FIELDS
 
 
 def request_step(modifier: HeaderModifier) -> RequestStep:
@@ -44,14 +48,9 @@ def _editor(modifier: HeaderModifier) -> Callable[[Headers], Headers]:
     fixed = [field for field in fixed if field[0] not in PROTECTED]
     added = [field for field in added if field[0] not in PROTECTED]
     dropped -= PROTECTED
-    joined = dict(added)
+    new = fixed + added
 
     def edit(headers: Headers) -> Headers:
-        kept = [field for field in headers if field[0] not in dropped] + fixed
-        if not joined:
-            return kept
-        present = {name for name, _ in kept}
-        merged = [(name, value + b"," + joined[name]) if name in joined else (name, value) for name, value in kept]
-        return merged + [field for field in added if field[0] not in present]
+        return [field for field in headers if field[0] not in dropped] + new
 
     return edit

@@ -97,3 +97,12 @@ def test_a_star_stands_alone():
     }
     found = [fault.at for fault in Cors.model_validate(cors).faults()]
     assert found == [("allowOrigins", 1), ("allowHeaders", 1), ("allowHeaders", 0), ("exposeHeaders", 1)]
+
+
+@pytest.mark.parametrize("value", ["/a/b", "", "/", "/%41", "a", "/a b", "/a?b=c", "/a\r\nx: y", "/a\n", "/a#b", "/%4"])
+@pytest.mark.parametrize("kind", ["ReplaceFullPath", "ReplacePrefixMatch"])
+def test_a_new_path_is_one_that_can_be_sent(kind, value):
+    name = kind[0].lower() + kind[1:]
+    faults = [*PathModifier.model_validate({"type": kind, name: value}).faults()]
+    good = value in ("/a/b", "", "/", "/%41")
+    assert [fault.at for fault in faults] == ([] if good else [(name,)])
