@@ -18,6 +18,7 @@ USAGE: Final = 2  # exit code of a command line that makes no sense
 INTERRUPTED: Final = 130  # 128 and SIGINT, as a shell says it
 
 COMMANDS: Final[Mapping[str, str]] = {
+    "up": "run a whole mesh on loopback and show what happens to its traffic",
     "run": "run a sidecar, alone or around an app",
     "check": "validate a bootstrap, its policies and certificates, or policies alone",
     "schema": "print the JSON Schema of a kind of document, or list the kinds",

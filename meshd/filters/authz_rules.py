@@ -58,7 +58,7 @@ class CompiledRule:
             if failures and all(failure is not None for failure in failures):
                 held, check = max((each for each in failures if each is not None), key=lambda each: each[0])
                 return passed + held, check
-            passed += 10  # a whole part that holds outweighs any number of checks in the next
+            passed += 100  # a whole part that holds outweighs any number of checks in the next
         return None
 
 
@@ -121,20 +121,20 @@ def _source(source: Source, namespace: str, scope: Scope) -> Iterator[Check]:
 
 def _operation(operation: Operation, scope: Scope) -> Iterator[Check]:
     port = str(scope.port).encode()
-    yield from _pair(
-        "hosts", operation.hosts, operation.not_hosts, compile_hosts, lambda exchange: exchange.head.authority
-    )
-    yield from _pair("ports", operation.ports, operation.not_ports, compile_strings, lambda _: port)
-    yield from _pair(
-        "methods", operation.methods, operation.not_methods, compile_strings, lambda exchange: exchange.head.method
-    )
+    yield from _pair("hosts", operation.hosts, operation.not_hosts, compile_hosts, look_authority)
+    yield from _pair("ports", operation.ports, operation.not_ports, compile_ports, lambda _: port)
+    yield from _pair("methods", operation.methods, operation.not_methods, compile_strings, look_method)
     yield from _pair("paths", operation.paths, operation.not_paths, compile_paths, lambda exchange: exchange.head.path)
 
 
 def _condition(condition: Condition, namespace: str, scope: Scope, *, deny: bool) -> Iterator[Check]:
     key, wanted, unwanted = condition.key, condition.values, condition.not_values
     if key.startswith("request.headers["):
-        yield from _header(key, wanted, unwanted, deny=deny)
+        name = key[len("request.headers[") : -1].lower().encode()
+        if name in PARTS:
+            yield from _named(key, wanted, unwanted, *PARTS[name])
+        else:
+            yield from _header(key, name, (wanted, unwanted), deny=deny)
         return
     if key in ("source.ip", "remote.ip", "destination.ip"):
         look = look_local_address if key == "destination.ip" else look_address
@@ -147,7 +147,7 @@ def _condition(condition: Condition, namespace: str, scope: Scope, *, deny: bool
         yield from _named(key, wanted, unwanted, lambda values: compile_accounts(values, namespace), look_account)
     elif key == "destination.port":
         port = str(scope.port).encode()
-        yield from _named(key, wanted, unwanted, compile_strings, lambda _: port)
+        yield from _named(key, wanted, unwanted, compile_ports, lambda _: port)
     else:
         yield from _named(key, wanted, unwanted, compile_strings, LOOKS.get(key, look_nothing))
 
@@ -167,8 +167,8 @@ def _named(
         yield Check(f"{key} notValues: {_shown(unwanted)}", lambda exchange: not no(look(exchange)), look)
 
 
-def _header(key: str, wanted: tuple[str, ...], unwanted: tuple[str, ...], *, deny: bool) -> Iterator[Check]:
-    name = key[len("request.headers[") : -1].lower().encode()
+def _header(key: str, name: bytes, pair: tuple[tuple[str, ...], tuple[str, ...]], *, deny: bool) -> Iterator[Check]:
+    wanted, unwanted = pair
 
     def look(exchange: Exchange) -> bytes:
         return exchange.head.get(name) or b""
@@ -193,6 +193,16 @@ def _header(key: str, wanted: tuple[str, ...], unwanted: tuple[str, ...], *, den
 
 
 # -- what checks look at -----------------------------------------------------------------------------------------
+
+
+def look_authority(exchange: Exchange) -> bytes:
+    """Host and port that the request is for."""
+    return exchange.head.authority
+
+
+def look_method(exchange: Exchange) -> bytes:
+    """The method."""
+    return exchange.head.method
 
 
 def look_principal(exchange: Exchange) -> bytes:
@@ -236,12 +246,23 @@ def look_nothing(_exchange: Exchange) -> bytes:
     return b""
 
 
+# What `request.headers[...]` may name that is no field of a head: HTTP/2's words for the request line, and what the
+# codec takes out. Of other fields of the connection no policy can know: `unserved.py` refuses them.
+PARTS: dict[bytes, tuple[Callable[[tuple[str, ...]], BytesTest], Look]] = {
+    b"host": (compile_hosts, look_authority),
+    b":authority": (compile_hosts, look_authority),
+    b":method": (compile_strings, look_method),
+    b":path": (compile_strings, lambda exchange: exchange.head.target),
+    b":scheme": (compile_strings, lambda exchange: exchange.head.scheme),
+    b"upgrade": (compile_strings, lambda exchange: exchange.head.upgrade or b""),
+}
 LOOKS = {"source.namespace": look_namespace, "connection.sni": look_server_name}
 
 
 def with_aliases(principal: str, scope: Scope) -> Iterator[str]:
     """A principal of the mesh's own trust domain, written with any of its names, stands for all of them (Istio)."""
     names = (scope.trust_domain, *scope.aliases)
+    principal = principal.removeprefix("spiffe://")
     domain, slash, rest = principal.partition("/")
     if slash and domain in (*names, "cluster.local"):
         yield from (f"{name}/{rest}" for name in names)
@@ -253,6 +274,11 @@ def compile_accounts(values: tuple[str, ...], namespace: str) -> BytesTest:
     """`account` means the policy's own namespace, `namespace/account` any."""
     wanted = frozenset((value if "/" in value else f"{namespace}/{value}").encode() for value in values)
     return lambda given: given in wanted
+
+
+def compile_ports(values: tuple[str, ...]) -> BytesTest:
+    """Ports are numbers, however they are written."""
+    return compile_strings(tuple(str(int(value)) for value in values))
 
 
 def compile_blocks(values: tuple[str, ...]) -> BytesTest:

@@ -60,6 +60,8 @@ def _header(match: HeaderMatch) -> Predicate:
     name, value = match.name.lower().encode(), match.value.encode()
     if name == b"host":
         return _host(match.type, value)
+    if name == b"upgrade":
+        return _upgrade(match.type, value)
     if match.type == "Exact":
         return lambda head: head.get(name) == value
     fullmatch = re.compile(value).fullmatch
@@ -77,6 +79,13 @@ def _host(kind: str, value: bytes) -> Predicate:
         return lambda head: head.authority == wanted
     fullmatch = re.compile(value).fullmatch
     return lambda head: fullmatch(head.authority) is not None
+
+
+def _upgrade(kind: str, value: bytes) -> Predicate:
+    if kind == "Exact":
+        return lambda head: head.upgrade == value
+    fullmatch = re.compile(value).fullmatch
+    return lambda head: head.upgrade is not None and fullmatch(head.upgrade) is not None
 
 
 def _query(match: QueryParamMatch) -> Predicate:

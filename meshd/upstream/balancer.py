@@ -1,7 +1,7 @@
 """Which endpoint of many: the protocol of every algorithm, the two that need no state of the endpoints, the registry.
 
-An algorithm is told of all endpoints by `update` and picks among those in service by `pick`, so that one endpoint less is
-a matter of stepping over it and never of building a table within a request. A candidate tuple that is the same object
+An algorithm is told of all endpoints by `update` and picks among those in service by `pick`, so that one endpoint less
+is a matter of stepping over it and never of building a table within a request. A candidate tuple that is the same object
 as the last time is the same set: what is derived from it is kept.
 """
 
@@ -33,8 +33,8 @@ class Balancer(Protocol):
 class RoundRobin:
     """In turn, by weight, smoothly: the turns of a heavy endpoint are spread over the cycle, never in a row.
 
-    Turn k of an endpoint of weight w belongs at (k + 1/2) / w of the cycle; sorting the turns of all by that place gives
-    the cycle. Whoever is not a candidate is stepped over, and its share goes to all the others alike.
+    Turn k of an endpoint of weight w belongs at (k + 1/2) / w of the cycle; sorting the turns of all by that place
+    gives the cycle. Whoever is not a candidate is stepped over, and its share goes to all the others alike.
     """
 
     __slots__ = ("_members", "_next", "_random", "_turns")
