@@ -85,6 +85,15 @@ def test_host_compares_without_case():
     assert holds(match(headers=[header("host", "Shop.Test")]), request(authority="shop.test"))
 
 
+@pytest.mark.parametrize("kind", ["Exact", "RegularExpression"])
+def test_upgrade_is_what_the_codec_took_out(kind):
+    compiled = match(headers=[header("Upgrade", "websocket", kind)])
+    head = request()
+    assert not holds(compiled, head)
+    head.upgrade = b"websocket"
+    assert holds(compiled, head)
+
+
 def test_all_conditions_must_hold():
     compiled = match(
         method="GET", headers=[header("a", "1"), header("b", "2")], queryParams=[{"name": "c", "value": "3"}]
