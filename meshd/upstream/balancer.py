@@ -1,8 +1,8 @@
 """Which endpoint of many: the protocol of every algorithm, the two that need no state of the endpoints, the registry.
 
 An algorithm is told of all endpoints by `update` and picks among those in service by `pick`, so that one endpoint less
-is a matter of stepping over it and never of building a table within a request. A candidate tuple that is the same object
-as the last time is the same set: what is derived from it is kept.
+is a matter of stepping over it and never of building a table within a request. A candidate tuple that is the same
+object as the last time is the same set: what is derived from it is kept.
 """
 
 from collections.abc import Callable, Sequence

@@ -57,7 +57,7 @@ class Folder:
         name = SpiffeId.parse(f"spiffe://cluster.local/ns/default/sa/{account}")
         if not (self.path / "ca").exists():
             self.authority = Authority.create(self.path / "ca", "cluster.local", time.time())
-        self.authority.issue(Order(name, self.path / "certs"), time.time())
+        self.authority.issue(Order(name, self.path / "certs"), time.time(), force=True)
         self.bootstrap("  identity: {certificates: certs}\n")
 
     def compiles(self, accepted):
