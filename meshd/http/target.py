@@ -1,7 +1,7 @@
 """Where a request goes: the forms of a request target, the grammar of an authority, and one normal form of a path.
 
 What policies match is what is forwarded, so a path is normalised once, here, and whatever could mean another path to
-the app behind us is refused: encoded slashes, backslashes, NUL, fragments, `..;`. Sources: RFC 9112 section 3.2, RFC
+the app behind us is refused: encoded slashes, backslashes and NUL, fragments, `..;`. Sources: RFC 9112 section 3.2, RFC
 3986 sections 3.2.2 and 6.2.2, and the advisories on path confusion that reliability work collects (CVE-2019-9901,
 CVE-2021-29492, CVE-2021-32779, CVE-2026-73551).
 """
@@ -92,7 +92,7 @@ def _unescape(match: re.Match[bytes]) -> bytes:
     octet = int(digits, 16)
     if octet in _UNRESERVED:
         return bytes((octet,))
-    if octet in b"/\\#\0":
+    if octet in b"/\\\0":
         raise ProtocolError(400, f"path_normalization_failed: %{digits.decode()} in a path")
     return b"%" + digits.upper()
 

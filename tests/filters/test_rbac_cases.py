@@ -1,0 +1,141 @@
+"""Every adversarial case about authorization: octets through the codec, a certificate's name through its parser, the
+policy as documents, and what would be forwarded is what was judged."""
+
+import base64
+
+import pytest
+from support.authorization import policy, rule
+from support.shared import cases
+
+from meshd.core.errors import ProtocolError
+from meshd.core.exchange import Exchange
+from meshd.core.head import RequestHead
+from meshd.core.peer import Peer
+from meshd.filters.authz import authorization_chain
+from meshd.filters.base import Scope
+from meshd.filters.peer_authentication import mode_for
+from meshd.http.h1 import ClientCodec, ServerCodec
+from meshd.identity.spiffe import InvalidSpiffeId, SpiffeId
+
+ROWS = cases("shared_rbac.jsonl") + cases("either_rbac.jsonl")
+SCOPE = Scope("foo", {}, 8080, "mesh.test")
+REGEX = {"/api/v[0-9]+/admin.*": "/api/v1/admin*"}  # Istio has no expressions: the prefix that the rows are about
+
+
+def document(matcher):
+    """A matcher of the cases as a rule of an AuthorizationPolicy; None where Istio has no word for it."""
+    ((kind, value),) = matcher.items()
+    if kind == "header":
+        key = f"request.headers[{value['name']}]"
+        if "exact" in value:
+            return rule(when=[{"key": key, "values": [value["exact"]]}])
+        if "present" in value:
+            return rule(when=[{"key": key, "values" if value["present"] else "notValues": ["*"]}])
+        return None
+    if kind == "path_regex":
+        return rule(None, {"paths": [REGEX[value]]}) if value in REGEX else None
+    return {
+        "path_prefix": lambda: rule(None, {"paths": [value + "*"]}),
+        "path_exact": lambda: rule(None, {"paths": [value]}),
+        "path_suffix": lambda: rule(None, {"paths": ["*" + value]}),
+        "path_template": lambda: rule(None, {"paths": [value]}),
+        "host_exact": lambda: rule(None, {"hosts": [value]}),
+        "methods": lambda: rule(None, {"methods": value}),
+        "principal_exact": lambda: rule({"principals": [value.removeprefix("spiffe://")]}),
+        "principal_prefix": lambda: rule({"principals": [value.removeprefix("spiffe://") + "*"]}),
+        "principal_present": lambda: rule({"principals" if value else "notPrincipals": ["*"]}),
+        "source_ip": lambda: rule({"ipBlocks": [value]}),
+    }[kind]()
+
+
+def chain_for(given):
+    """The step that enforces a policy of the cases; None where Istio has no word for it."""
+    policies = []
+    for action in ("allow", "deny"):
+        rules = [document(each) for each in given.get(action, ())]
+        if None in rules:
+            return None
+        if rules or (action == "allow" and given["default"] == "deny"):
+            policies.append(policy(*rules, action=action.upper(), name=action))
+    return authorization_chain(policies, SCOPE)
+
+
+def peer_of(uri):
+    """The peer of a certificate; raises InvalidSpiffeId where the handshake would fail, as without one by default."""
+    if uri is None:
+        assert mode_for((), SCOPE.namespace, {}, SCOPE.root_namespace, SCOPE.port) == "STRICT"
+        raise InvalidSpiffeId("no certificate")
+    name = SpiffeId.parse(uri)
+    return Peer(
+        "127.0.0.1",
+        principal=str(name).removeprefix("spiffe://").encode(),
+        namespace=name.namespace.encode(),
+        service_account=name.service_account.encode(),
+        trust_domain=name.trust_domain.encode(),
+    )
+
+
+def answers(raw, chain, peer):
+    """What happens to each request of a connection: a status, and the target that would go on."""
+    codec = ServerCodec()
+    codec.receive(raw)
+    found = []
+    while True:
+        try:
+            event = codec.next_event()
+        except ProtocolError as error:
+            return [*found, (error.status, b"")]
+        if isinstance(event, RequestHead):
+            exchange = Exchange(event, peer, 0.0, inbound=True)
+            replies = [reply for step in chain.on_request if (reply := step(exchange)) is not None]
+            found.append((replies[0].status, b"") if replies else (200, forwarded(event)))
+        elif event is None:
+            if codec.pending_body or codec.must_close or not codec.buffered:
+                return found
+            codec.next_cycle()
+
+
+def forwarded(head):
+    """The request target as written to the app: the very path that was judged."""
+    line = ClientCodec().send_request(head, end=True).partition(b"\r\n")[0]
+    method, target, _ = line.split(b" ")
+    assert method == head.method
+    assert target.partition(b"?")[0] == (head.path or head.authority)
+    return target
+
+
+ACCEPTABLE = {
+    "deny": {403},
+    "deny_or_reject": {403, 400, 404, 405, 414, 431, 501},
+    "allow": {200},
+    "handshake_fail_or_deny": {403},
+    "allow_or_reject": {200, 400},
+    "either_safe": {200, 400, 403},
+    "allow_or_close": {200},
+}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row["id"] for row in ROWS])
+def test_a_case_is_judged_as_labelled(row):
+    if "raw_b64" not in row:
+        pytest.skip("HTTP/2 is not spoken yet")
+    chain = chain_for(row["policy"])
+    if chain is None:
+        pytest.skip("Istio has no regular expressions")
+    try:
+        peer = peer_of(row.get("peer_spiffe_id"))
+    except InvalidSpiffeId:
+        assert row["decision"] == "handshake_fail_or_deny"
+        return
+    found = answers(base64.b64decode(row["raw_b64"]), chain, peer)
+    decision = row["decision"] if isinstance(row["decision"], dict) else {"1": row["decision"]}
+    for place, label in decision.items():
+        after = found[int(place) - 1 :]
+        if label == "never_forwarded":
+            assert all(status != 200 for status, _ in after)
+            continue
+        if not after and label == "allow_or_close":
+            continue
+        assert after[0][0] in ACCEPTABLE[label], f"{row['why']}: {found}"
+        if row.get("forward_path") and after[0][0] == 200:
+            assert after[0][1].decode() in row["forward_path"]
