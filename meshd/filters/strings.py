@@ -44,18 +44,22 @@ def _template(pattern: str) -> re.Pattern[bytes]:
 
 
 def compile_hosts(patterns: tuple[str, ...]) -> BytesTest:
-    """Hosts compare like DNS names: without case, and an exact one means every port."""
-    lowered = tuple(pattern.lower() for pattern in patterns)
+    """Hosts compare like DNS names: without case, with or without the dot of the root, and one without a port means
+    every port."""
+    lowered = tuple(pattern.lower().removesuffix(".") for pattern in patterns)
     exact = frozenset(pattern.encode() for pattern in lowered if "*" not in pattern)
     others = tuple(compile_string(pattern) for pattern in lowered if "*" in pattern)
 
     def test(authority: bytes) -> bool:
-        given = authority.lower()
-        if given in exact or any(each(given) for each in others):
+        host, _, port = authority.lower().rpartition(b":")
+        if not host or not port.isdigit():
+            host, port = authority.lower(), b""
+        host = host.removesuffix(b".")
+        if host in exact or any(each(host) for each in others):
             return True
-        host, colon, port = given.rpartition(b":")
-        if not colon or not port.isdigit():
+        if not port:
             return False
-        return host in exact or any(each(host) for each in others)
+        whole = host + b":" + port
+        return whole in exact or any(each(whole) for each in others)
 
     return test
