@@ -5,7 +5,6 @@ import re
 import subprocess
 
 import pytest
-
 from support.origin import Origin, ok
 from support.processes import program
 from support.wire import RawClient
@@ -164,7 +163,7 @@ def test_as_a_forward_proxy_by_absolute_form_and_by_connect(pair):
 
 
 def test_http_1_0_and_keep_alive(pair):
-    origin, address = pair
+    _origin, address = pair
     assert call(address, "/", "--http1.0")[0] == 200
     out = curl("-H", "Host: reviews.test", f"http://{address}/1", f"http://{address}/2", "-w", "%{num_connects} ")
     assert out == b"ok1 ok0 "
