@@ -1,19 +1,25 @@
 """Standard documents and fields that are read but not acted on yet. To ignore one in silence would be a lie to whoever
 wrote it, so each is an error that names the place."""
 
+import re
 from collections.abc import Iterable, Iterator
 
+from meshd.config.authorization import AuthorizationPolicy
 from meshd.config.documents import Document, Documents
 from meshd.config.errors import ConfigError, Path, Problem
 from meshd.config.model import Resource
 from meshd.config.route_filters import HTTPFilter
+from meshd.http.framing import CONNECTION_FIELDS
 
 WHY = "is not supported yet"
+THE_CONNECTION_S = "belongs to one connection: the codec takes it out, and no policy sees or edits it"
+_HEADER_KEY = re.compile(r"request\.headers\[(.+)\]")
+_SEEN = frozenset((b"host", b"upgrade"))  # the codec takes these out too, but what they say is known
 
 
 def refuse_unserved(documents: Documents) -> None:
     """Raises ConfigError with every place that asks for what this version does not do."""
-    problems = [*_kinds(documents), *_authorization(documents), *_routes(documents)]
+    problems = [*_kinds(documents), *_authorization(documents), *_routes(documents), *_backends(documents)]
     if problems:
         raise ConfigError(problems)
 
@@ -37,6 +43,23 @@ def _authorization(documents: Documents) -> Iterator[Problem]:
     for document in documents.authorization_policies:
         if document.model.spec.action == "CUSTOM":
             yield _problem(document, ("spec", "action"), f"action CUSTOM {WHY}")
+        yield from _conditions(document)
+
+
+def _conditions(document: Document[AuthorizationPolicy]) -> Iterator[Problem]:
+    for place, rule in enumerate(document.model.spec.rules):
+        for index, condition in enumerate(rule.when):
+            at: Path = ("spec", "rules", place, "when", index, "key")
+            header = _HEADER_KEY.fullmatch(condition.key)
+            if condition.key.startswith("experimental."):
+                yield _problem(document, at, f"metadata of other filters {WHY}")
+            elif header is not None and not _is_seen(header[1]):
+                yield _problem(document, at, f"field {header[1]!r} {THE_CONNECTION_S}")
+
+
+def _is_seen(name: str) -> bool:
+    field = name.lower().encode()
+    return field in _SEEN or field not in CONNECTION_FIELDS
 
 
 def _routes(documents: Documents) -> Iterator[Problem]:
@@ -45,6 +68,11 @@ def _routes(documents: Documents) -> Iterator[Problem]:
             at: Path = ("spec", "rules", place)
             if rule.session_persistence is not None:
                 yield _problem(document, (*at, "sessionPersistence"), f"session persistence {WHY}")
+            for index, match in enumerate(rule.matches):
+                for number, header in enumerate(match.headers):
+                    if not _is_seen(header.name):
+                        where = (*at, "matches", index, "headers", number, "name")
+                        yield _problem(document, where, f"field {header.name!r} {THE_CONNECTION_S}")
             yield from _filters(document, (*at, "filters"), rule.filters)
             for index, backend in enumerate(rule.backend_refs):
                 yield from _filters(document, (*at, "backendRefs", index, "filters"), backend.filters)
@@ -54,6 +82,29 @@ def _filters(document: Document[Resource], at: Path, filters: Iterable[HTTPFilte
     for place, each in enumerate(filters):
         if each.type in ("RequestMirror", "CORS"):
             yield _problem(document, (*at, place, "type"), f"filter {each.type} {WHY}")
+        for field, modifier in (
+            ("requestHeaderModifier", each.request_header_modifier),
+            ("responseHeaderModifier", each.response_header_modifier),
+        ):
+            if modifier is not None:
+                names = [edit.name for edit in (*modifier.set, *modifier.add)] + list(modifier.remove)
+                for name in names:
+                    if name.lower().encode() in CONNECTION_FIELDS:
+                        yield _problem(document, (*at, place, field), f"field {name!r} {THE_CONNECTION_S}")
+
+
+def _backends(documents: Documents) -> Iterator[Problem]:
+    for document in documents.backend_policies:
+        spec = document.model.spec
+        asked: tuple[tuple[bool, Path, str], ...] = (
+            (spec.health_check is not None, ("healthCheck",), "active health checking"),
+            (spec.has("socket"), ("socket",), "a choice of socket options"),
+            (spec.tls.early_data, ("tls", "earlyData"), "early data"),
+            (spec.retry.per_try_idle_timeout is not None, ("retry", "perTryIdleTimeout"), "an idle limit of one try"),
+        )
+        for is_asked, at, what in asked:
+            if is_asked:
+                yield _problem(document, ("spec", *at), f"{what} {WHY}")
 
 
 def _problem(document: Document[Resource], at: Path, expected: str) -> Problem:

@@ -94,6 +94,8 @@ def test_an_endpoint_in_two_slices_is_one_place():
     """Kubernetes moves endpoints between slices by writing the new slice first: consumers must not count twice."""
     slices = [endpoint_slice("10.0.0.1"), endpoint_slice("10.0.0.1", "10.0.0.2", name="web-2")]
     assert addresses(ports_of(service(), slices=slices)[0]) == [("10.0.0.1", 8080), ("10.0.0.2", 8080)]
+    plain = endpoint_slice("10.0.0.1", labels={"security.istio.io/tlsMode": "disabled"})
+    assert ports_of(service(), slices=[slices[0], plain])[0].places[0].mutual
 
 
 @pytest.mark.parametrize(("ready", "there"), [({}, True), ({"ready": True}, True), ({"ready": False}, False)])

@@ -206,6 +206,15 @@ def test_what_allowed_is_named():
     assert found == Verdict(allowed=True, action="ALLOW", policy="foo/b", rule=1)
 
 
+def test_of_several_that_match_or_are_as_near_the_first_by_name_is_named():
+    both = [policy(GETS, GETS, name="b"), policy(GETS, GETS, name="a")]
+    assert (decide(*both).policy, decide(*both).rule) == ("foo/a", 0)
+    assert decide(*both, method="POST").nearest == "foo/a rule 0"
+    root = policy(GETS, name="z", namespace="istio-system")
+    assert decide(root, *both).policy == "foo/a"
+    assert decide(policy(GETS, action="DENY", name="n"), root, *both).policy == "foo/n"
+
+
 def test_a_denial_names_the_nearest_rule_its_first_failure_and_what_was_seen():
     far = rule({"namespaces": ["b"]}, {"methods": ["PUT"]})
     near = rule({"namespaces": ["a"]}, {"methods": ["GET"]})

@@ -106,6 +106,14 @@ def test_a_caller_s_own_route_goes_before_the_service_s(caller, expected):
     assert find(*routes, namespace=caller).name == expected
 
 
+def test_a_caller_s_own_route_replaces_the_service_s_whole_even_where_that_is_more_specific():
+    theirs = route(rule(backend("v2"), matches=[path("/a")]), name="theirs")
+    mine = route(rule(backend(), matches=[path("/a"), path("/b", "Exact")]), name="mine", namespace="zoo")
+    assert find(theirs, mine, namespace="zoo", target="/a/x").name == "HTTPRoute/zoo/mine/0"
+    theirs = route(rule(backend("v2"), matches=[path("/c")]), name="theirs")
+    assert find(theirs, mine, namespace="zoo", target="/c") is None
+
+
 def test_a_route_of_a_third_namespace_binds_nobody_else():
     assert find(route(namespace="front"), namespace="back").name == "Service/shop/web"
 

@@ -1,0 +1,126 @@
+"""What is read but not acted on is refused, with its place."""
+
+import pytest
+from support.documents import document, text_of
+
+from meshd.config.documents import Documents
+from meshd.config.errors import ConfigError
+from meshd.unserved import refuse_unserved
+
+GATEWAY, SECURITY, OURS = "gateway.networking.k8s.io/v1", "security.istio.io/v1", "meshd.dev/v1alpha1"
+KINDS = {
+    "grpc_routes": ("GRPCRoute", GATEWAY, "parentRefs: []"),
+    "tcp_routes": ("TCPRoute", GATEWAY, "rules: [{backendRefs: [{name: a, port: 1}]}]"),
+    "tls_routes": ("TLSRoute", GATEWAY, "hostnames: [a.test]\nrules: [{backendRefs: [{name: a, port: 1}]}]"),
+    "request_authentications": ("RequestAuthentication", SECURITY, "jwtRules: [{issuer: a}]"),
+    "destination_rules": ("DestinationRule", "networking.istio.io/v1", "host: a"),
+    "rate_limit_policies": ("RateLimitPolicy", OURS, "targetRefs: [{name: a}]\nrules: [{requests: 1}]"),
+    "fault_policies": ("FaultPolicy", OURS, "targetRefs: [{name: a}]\nrules: [{abort: {status: 503}}]"),
+}
+
+
+def problems(**documents):
+    """Fields and messages of what is refused."""
+    try:
+        refuse_unserved(Documents(**{kind: (document(text),) for kind, text in documents.items()}))
+    except ConfigError as error:
+        return [(each.field, each.expected) for each in error.problems]
+    return []
+
+
+def route(rule):
+    return text_of("HTTPRoute", GATEWAY, f"rules:\n- {rule}")
+
+
+def authorization(spec):
+    return text_of("AuthorizationPolicy", SECURITY, spec)
+
+
+def test_nothing_is_nothing():
+    assert problems() == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kinds_that_nothing_reads_yet(kind):
+    assert problems(**{kind: text_of(*KINDS[kind])}) == [("", f"kind {KINDS[kind][0]} is not supported yet")]
+
+
+@pytest.mark.parametrize(
+    ("rule", "field"),
+    [
+        ("sessionPersistence: {cookie: {name: a}}", "spec.rules[0].sessionPersistence"),
+        ("filters: [{type: CORS, cors: {}}]", "spec.rules[0].filters[0].type"),
+        (
+            "filters: [{type: RequestMirror, requestMirror: {backendRef: {name: a, port: 1}}}]",
+            "spec.rules[0].filters[0].type",
+        ),
+        (
+            "backendRefs: [{name: a, port: 1, filters: [{type: CORS, cors: {}}]}]",
+            "spec.rules[0].backendRefs[0].filters[0].type",
+        ),
+    ],
+)
+def test_parts_of_routes(rule, field):
+    ((found, expected),) = problems(http_routes=route(rule))
+    assert found == field
+    assert expected.endswith("is not supported yet")
+
+
+@pytest.mark.parametrize("kind", ["Request", "Response"])
+@pytest.mark.parametrize("edit", ["set: [{name: NAME, value: a}]", "add: [{name: NAME, value: a}]", "remove: [NAME]"])
+@pytest.mark.parametrize(("name", "refused"), [("Connection", True), ("content-length", True), ("x-a", False)])
+def test_edits_of_fields_of_the_connection(kind, edit, name, refused):
+    field = f"{kind.lower()}HeaderModifier"
+    step = f"filters: [{{type: {kind}HeaderModifier, {field}: {{{edit.replace('NAME', name)}}}}}]"
+    found = problems(http_routes=route(step))
+    assert [each for each, _ in found] == ([f"spec.rules[0].filters[0].{field}"] if refused else [])
+
+
+FIELDS = [("te", False), ("Content-Length", False), ("host", True), ("Upgrade", True), ("x-a", True)]
+
+
+@pytest.mark.parametrize(("name", "seen"), FIELDS)
+def test_matches_on_fields_of_the_connection(name, seen):
+    found = problems(http_routes=route(f"matches: [{{headers: [{{name: {name}, value: a}}]}}]"))
+    assert [each for each, _ in found] == ([] if seen else ["spec.rules[0].matches[0].headers[0].name"])
+
+
+@pytest.mark.parametrize(("name", "seen"), [*FIELDS, (":path", True)])
+def test_conditions_on_fields_of_the_connection(name, seen):
+    spec = f"action: DENY\nrules: [{{when: [{{key: 'request.headers[{name}]', values: [a]}}]}}]"
+    found = problems(authorization_policies=authorization(spec))
+    assert [each for each, _ in found] == ([] if seen else ["spec.rules[0].when[0].key"])
+
+
+def test_parts_of_authorization():
+    spec = """
+action: CUSTOM
+provider: {name: a}
+rules:
+- when: [{key: "experimental.envoy.filters.a.b[c]", values: [x]}, {key: source.ip, values: [10.0.0.1]}]
+"""
+    found = problems(authorization_policies=authorization(spec))
+    assert [field for field, _ in found] == ["spec.action", "spec.rules[0].when[0].key"]
+
+
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [
+        ("healthCheck: {tcp: {}}", "spec.healthCheck"),
+        ("socket: {noDelay: false}", "spec.socket"),
+        ("tls: {earlyData: true}", "spec.tls.earlyData"),
+        ("retry: {perTryIdleTimeout: 1s}", "spec.retry.perTryIdleTimeout"),
+        ("tls: {resumption: true}", ""),
+        ("retry: {perTryTimeout: 1s}", ""),
+    ],
+)
+def test_parts_of_the_way_to_a_backend(part, field):
+    found = problems(backend_policies=text_of("BackendPolicy", OURS, f"targetRefs: [{{name: a}}]\n{part}"))
+    assert [each for each, _ in found] == ([field] if field else [])
+
+
+def test_every_problem_says_where_it_stands():
+    with pytest.raises(ConfigError) as caught:
+        refuse_unserved(Documents(http_routes=(document(route("filters: [{type: CORS, cors: {}}]")),)))
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.line, problem.document) == ("f.yaml", 6, "HTTPRoute ns/name")
