@@ -34,10 +34,13 @@ class Plan:
         if self.fixed is not None:
             return self.fixed
         found = self.services.get(authority)
-        return found if found is not None else self._wildcard(authority)
+        return found if found is not None else self._rare(authority)
 
-    def _wildcard(self, authority: bytes) -> RouteTable | None:
-        """A service known as `*.example.com`; the longest suffix wins."""
+    def _rare(self, authority: bytes) -> RouteTable | None:
+        """A name with the dot of the root, or a service known as `*.example.com`; the longest suffix wins."""
+        host, colon, port = authority.partition(b":")
+        if host.endswith(b"."):
+            return self.table(host[:-1] + colon + port)
         rest = authority
         while b"." in rest:
             rest = rest.partition(b".")[2]

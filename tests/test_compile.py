@@ -1,0 +1,328 @@
+"""From documents to the snapshot, and what survives from one to the next."""
+
+import pytest
+from support.ca import MeshCA
+from support.documents import document
+from support.requests import exchange_of, request
+
+from meshd.compile import APP_RETRY, compile_snapshot
+from meshd.config.errors import ConfigError
+from meshd.config.load import load_policies
+from meshd.core.chain import EMPTY_CHAIN
+from meshd.core.endpoint import Tls
+from meshd.core.route import RetryPolicy, Route
+from meshd.discovery.known_port import Place
+from meshd.identity.credentials import load_credentials
+from meshd.net.tls import Mode
+from meshd.upstream.cluster import ClusterSettings
+
+OUTBOUND = "outbound: [{listen: '127.0.0.1:0'}]"
+INBOUND = "inbound: [{listen: '127.0.0.1:0', app: '127.0.0.1:8080'}]"
+PLAIN = """
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: plain, namespace: shop}
+spec: {mtls: {mode: DISABLE}}
+"""
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: NAME, namespace: shop}
+spec: {ports: [{name: http, port: 80}]}
+"""
+SLICE = """
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: NAME-1, namespace: shop, labels: {kubernetes.io/service-name: NAME}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints: [{addresses: [ADDRESS]}]
+"""
+ENTRY = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: out, namespace: shop}
+spec:
+  hosts: [api.test, "*.b.test"]
+  ports: [{name: http, number: 80}]
+  resolution: STATIC
+  endpoints: [{address: 10.1.0.1}]
+"""
+
+
+def service(name="web", address="10.0.0.1"):
+    return (SERVICE + "---" + SLICE).replace("NAME", name).replace("ADDRESS", address)
+
+
+def backend_policy(spec="", name="b", target="name: web"):
+    return f"""
+apiVersion: meshd.dev/v1alpha1
+kind: BackendPolicy
+metadata: {{name: {name}, namespace: shop}}
+spec: {{targetRefs: [{{{target}}}], {spec}}}
+"""
+
+
+def proxy(spec=OUTBOUND, identity=""):
+    text = "apiVersion: meshd.dev/v1alpha1\nkind: Proxy\n"
+    text += "metadata: {name: web, namespace: shop, labels: {app: web}}\nspec:\n"
+    lines = [each for each in (identity, *spec.splitlines()) if each]
+    return document(text + "".join(f"  {line}\n" for line in lines)).model
+
+
+@pytest.fixture
+def build(tmp_path):
+    """Compile documents of this text, after another snapshot."""
+
+    def built(*texts, previous=None, spec=OUTBOUND, identity="", credentials=None):
+        (tmp_path / "policies.yaml").write_text("\n---\n".join(texts))
+        documents = load_policies([tmp_path / "policies.yaml"])
+        return compile_snapshot(proxy(spec, identity), documents, credentials, previous)
+
+    return built
+
+
+def found(snapshot, target="/", authority="web.shop", **given):
+    return snapshot.plans["outbound-0"].table(authority.encode()).find(request(target, **given))
+
+
+# -- what survives ----------------------------------------------------------------------------------------------------
+
+
+def test_what_has_not_changed_is_the_same_object(build):
+    first = build(service(), ENTRY, backend_policy("timeout: 3s"))
+    second = build(service(), ENTRY, backend_policy("timeout: 3s"), previous=first)
+    assert set(second.clusters) == {"shop/web:80", "api.test:80"}
+    for name, cluster in first.clusters.items():
+        assert second.clusters[name] is cluster
+    assert second.places == first.places
+    assert (first.generation, second.generation) == (1, 2)
+    assert second.dialler is first.dialler
+
+
+def test_new_places_leave_the_cluster_for_the_server_to_tell(build):
+    first = build(service())
+    second = build(service(address="10.0.0.2"), previous=first)
+    cluster = second.clusters["shop/web:80"]
+    assert cluster is first.clusters["shop/web:80"]
+    assert [each.address for each in cluster.endpoints] == ["10.0.0.1"]  # until it is swapped in
+    assert [each.address for each in second.places["shop/web:80"]] == ["10.0.0.2"]
+    assert [each.address for each in first.places["shop/web:80"]] == ["10.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    "spec", ["connectTimeout: 3s", "warm: {min: 2}", "connections: {max: 7}", "retry: {budget: null}"]
+)
+def test_other_settings_make_another_cluster(build, spec):
+    first = build(service(), service("other"))
+    second = build(service(), service("other"), backend_policy(spec), previous=first)
+    assert second.clusters["shop/web:80"] is not first.clusters["shop/web:80"]
+    assert second.clusters["shop/other:80"] is first.clusters["shop/other:80"]
+
+
+@pytest.mark.parametrize("spec", ["timeout: 3s", "retry: {attempts: 5}"])
+def test_what_is_the_route_s_leaves_the_cluster(build, spec):
+    first = build(service())
+    second = build(service(), backend_policy(spec), previous=first)
+    assert second.clusters["shop/web:80"] is first.clusters["shop/web:80"]
+
+
+def test_what_is_gone_is_gone(build):
+    first = build(service(), service("other"))
+    second = build(service(), previous=first)
+    assert set(second.clusters) == set(second.places) == {"shop/web:80"}
+    assert second.plans["outbound-0"].table(b"other.shop") is None
+
+
+def test_a_mistake_leaves_what_serves_alone(build):
+    first = build(service())
+    rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n"
+    rule += "metadata: {name: d, namespace: shop}\nspec: {host: web}"
+    with pytest.raises(ConfigError, match="not supported yet"):
+        build(service(), rule, previous=first)
+    assert (first.generation, set(first.clusters)) == (1, {"shop/web:80"})
+
+
+def test_without_outbound_listeners_only_the_app_is_a_cluster(build):
+    snapshot = build(service(), PLAIN, spec=INBOUND)
+    assert set(snapshot.clusters) == {"app:127.0.0.1:8080"}
+    assert snapshot.places["app:127.0.0.1:8080"] == (Place("127.0.0.1", 8080),)
+    assert repr(snapshot) == "<Snapshot 1: 1 listeners, 1 clusters>"
+    again = build(PLAIN, spec=INBOUND, previous=snapshot)
+    assert again.clusters["app:127.0.0.1:8080"] is snapshot.clusters["app:127.0.0.1:8080"]
+
+
+# -- settings ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_policy_that_says_nothing_is_the_house_s_default(build):
+    plain, said = build(service()), build(service(), backend_policy())
+    assert said.clusters["shop/web:80"].settings == plain.clusters["shop/web:80"].settings == ClusterSettings()
+    assert found(said) == found(plain)
+
+
+def test_a_policy_s_words_become_settings_and_route(build):
+    spec = """
+connections: {max: 7, maxPending: 8, idleTimeout: 9s, maxLifetime: 10s}, warm: {min: 2, mode: lazy},
+connectTimeout: 3s, timeout: 4s,
+retry: {attempts: 5, perTryTimeout: 2s, codes: [503], bufferLimit: 1Ki, methods: [GET, POST],
+ backoff: {base: 1s, max: 2s}, budget: {percent: 50, minPerSecond: 3, window: 6s}}"""
+    snapshot = build(service(), backend_policy(spec))
+    settings, route = snapshot.clusters["shop/web:80"].settings, found(snapshot)
+    pool = settings.pool
+    assert (pool.max_connections, pool.max_pending, pool.warm, pool.eager) == (7, 8, 2, False)
+    assert (pool.idle_timeout, pool.max_lifetime, settings.connect_timeout) == (9, 10, 3)
+    assert (settings.budget_share, settings.budget_per_second, settings.budget_window) == (0.5, 3, 6)
+    assert (route.timeout, route.attempt_timeout, route.retry.attempts) == (4, 2, 5)
+    assert (route.retry.codes, route.retry.buffer) == ({503}, 1024)
+    assert (route.retry.backoff_base, route.retry.backoff_max) == (1, 2)
+    assert route.retry.safe_methods == {b"GET", b"POST"}
+    assert route.retry.safe_only == RetryPolicy().safe_only | {"retriable-status-codes"}
+
+
+@pytest.mark.parametrize(("spec", "timeout"), [("timeout: 0s", None), ("timeout: null", Route("").timeout)])
+def test_no_time_limit_is_zero_and_not_silence(build, spec, timeout):
+    assert found(build(service(), backend_policy(spec))).timeout == timeout
+
+
+@pytest.mark.parametrize(
+    ("on", "any_method", "safe_only"),
+    [
+        ("[]", set(), set()),
+        ("[connect-failure]", {"connect-failure"}, set()),
+        ("[5xx, connect-failure]", {"connect-failure"}, {"5xx"}),
+    ],
+)
+def test_conditions_of_retry_are_sorted_by_what_they_may_repeat(build, on, any_method, safe_only):
+    retry = found(build(service(), backend_policy(f"retry: {{on: {on}}}"))).retry
+    assert (retry.any_method, retry.safe_only) == (any_method, safe_only)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_policy_of_a_port_stands_over_that_of_the_service(build, reverse):
+    policies = [backend_policy("timeout: 1s", "a"), backend_policy("timeout: 2s", "b", "name: web, port: 80")]
+    names = ["z", "y"] if reverse else ["a", "b"]
+    policies = [
+        text.replace(f"name: {old},", f"name: {new},")
+        for text, old, new in zip(policies, ("a", "b"), names, strict=True)
+    ]
+    assert found(build(service(), *policies)).timeout == 2
+    other = backend_policy("timeout: 2s", "b", "name: web, port: 81")
+    assert found(build(service(), other)).timeout == Route("").timeout
+
+
+def test_a_service_entry_is_targeted_by_the_name_of_its_document(build):
+    policy = backend_policy("timeout: 3s", target="kind: ServiceEntry, name: out")
+    assert found(build(ENTRY, policy), authority="api.test").timeout == 3
+
+
+# -- outbound ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "authority", ["web", "web:80", "web.shop", "web.shop.svc", "web.shop.svc.cluster.local:80", "web.shop."]
+)
+def test_every_name_of_a_service_finds_it(build, authority):
+    assert found(build(service()), authority=authority).targets[0].cluster == "shop/web:80"
+
+
+@pytest.mark.parametrize(("authority", "known"), [("x.b.test", True), ("y.x.b.test:80", True), ("b.test", False)])
+def test_a_wildcard_finds_every_name_below(build, authority, known):
+    table = build(ENTRY).plans["outbound-0"].table(authority.encode())
+    assert (table is not None) is known
+
+
+@pytest.mark.parametrize("authority", ["web:81", "other.shop", "", ".", "10.0.0.1"])
+def test_a_name_that_nobody_has_finds_nothing(build, authority):
+    assert build(service()).plans["outbound-0"].table(authority.encode()) is None
+
+
+def test_a_listener_of_one_service_asks_for_no_name(build):
+    snapshot = build(service(), service("other"), spec="outbound: [{listen: '127.0.0.1:0', service: 'other:80'}]")
+    assert found(snapshot, authority="web.shop").targets[0].cluster == "shop/other:80"
+    assert snapshot.plans["outbound-0"].tcp_cluster == "shop/other:80"
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ("outbound: [{listen: '127.0.0.1:0', service: 'gone:80'}]", "spec.outbound[0].service"),
+        ("outbound: [{listen: '127.0.0.1:0', protocol: grpc}]", "spec.outbound[0].protocol"),
+        ("inbound: [{listen: '127.0.0.1:0', app: '127.0.0.1:1', protocol: tcp}]", "spec.inbound[0].protocol"),
+        (INBOUND, "spec.identity"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_with_its_field(build, spec, field):
+    with pytest.raises(ConfigError) as caught:
+        build(service(), spec=spec)
+    assert [each.field for each in caught.value.problems] == [field]
+
+
+@pytest.mark.parametrize(
+    ("backend", "cluster"),
+    [
+        ("{name: other, port: 80}", "shop/other:80"),
+        ("{name: other, port: 81}", ""),
+        ("{group: networking.istio.io, kind: ServiceEntry, name: out, port: 80}", "api.test:80"),
+        ("{group: networking.istio.io, kind: ServiceEntry, name: out}", "api.test:80"),
+        ("{group: networking.istio.io, kind: Hostname, name: api.test, port: 80}", "api.test:80"),
+    ],
+)
+def test_a_route_sends_to_what_its_backend_names(build, backend, cluster):
+    route = f"""
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: r, namespace: shop}}
+spec:
+  parentRefs: [{{group: "", kind: Service, name: web}}]
+  rules: [{{backendRefs: [{backend}]}}]
+"""
+    snapshot = build(service(), service("other"), ENTRY, route)
+    assert found(snapshot).targets[0].cluster == cluster
+    assert found(snapshot, authority="other.shop").targets[0].cluster == "shop/other:80"
+
+
+def test_services_are_dialled_with_mutual_tls_and_what_is_outside_is_not(build):
+    clusters = build(service(), ENTRY).clusters
+    assert clusters["shop/web:80"].endpoints[0].tls is Tls.MUTUAL
+    assert clusters["api.test:80"].endpoints[0].tls is Tls.PLAIN
+
+
+# -- inbound ----------------------------------------------------------------------------------------------------------
+
+
+def test_everything_inbound_goes_to_the_app(build):
+    plan = build(PLAIN, spec=INBOUND).plans["inbound-0"]
+    route = plan.table(b"whatever").find(request("/any", "POST"))
+    assert [each.cluster for each in route.targets] == ["app:127.0.0.1:8080"]
+    assert (plan.mode, plan.inbound, plan.chain, route.retry) == (Mode.DISABLE, True, EMPTY_CHAIN, APP_RETRY)
+    assert plan.proxy_name == b"web.shop"
+
+
+def test_authorization_sees_the_port_of_the_app(build):
+    policy = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: p, namespace: shop}
+spec: {action: DENY, rules: [{to: [{operation: {ports: ["8080"]}}]}]}
+"""
+    (step,) = build(PLAIN, policy, spec=INBOUND).plans["inbound-0"].chain.on_request
+    assert step(exchange_of()).status == 403
+    elsewhere = build(PLAIN, policy.replace("namespace: shop", "namespace: other"), spec=INBOUND)
+    assert elsewhere.plans["inbound-0"].chain is EMPTY_CHAIN
+
+
+def test_one_set_of_credentials_is_one_identity(build, tmp_path):
+    ca = MeshCA(tmp_path)
+    folder = ca.issue("web", namespace="shop")
+    identity = f"identity: {{trustDomain: cluster.local, certificates: {folder}}}"
+    one, two = (load_credentials(folder, "cluster.local", ca.now) for _ in range(2))
+    first = build(spec=INBOUND, identity=identity, credentials=one)
+    second = build(spec=INBOUND, identity=identity, credentials=one, previous=first)
+    third = build(spec=INBOUND, identity=identity, credentials=two, previous=second)
+    assert first.plans["inbound-0"].mode is Mode.STRICT
+    assert second.identity is first.identity
+    assert third.identity is not first.identity
+    assert third.identity.credentials is two
+    assert third.dialler is first.dialler
+    assert third.clusters["app:127.0.0.1:8080"] is first.clusters["app:127.0.0.1:8080"]
