@@ -4,6 +4,8 @@ policy as documents, and what would be forwarded is what was judged."""
 import base64
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.authorization import policy, rule
 from support.shared import cases
 
@@ -139,3 +141,19 @@ def test_a_case_is_judged_as_labelled(row):
         assert after[0][0] in ACCEPTABLE[label], f"{row['why']}: {found}"
         if row.get("forward_path") and after[0][0] == 200:
             assert after[0][1].decode() in row["forward_path"]
+
+
+pieces = st.sampled_from(
+    ["a", "admin", "/", "//", "/./", "/../", "%61", "%2e", "%2F", "%23", "%", ";x", "..;", "?", "."]
+)
+
+
+@given(st.lists(pieces, max_size=8).map("".join))
+def test_the_next_sidecar_judges_the_path_that_was_judged_here(path):
+    """A path is normal after once: what is forwarded reads the same again, and matches the same policies."""
+    raw = b"GET /%b HTTP/1.1\r\nhost: a.test\r\n\r\n"
+    chain = chain_for({"default": "allow", "deny": [{"path_prefix": "/admin"}]})
+    ((status, target),) = answers(raw % path.encode(), chain, Peer("10.0.0.1"))
+    if status == 200:
+        assert not target.startswith(b"/admin")
+        assert answers(raw % target[1:], chain, Peer("10.0.0.1")) == [(200, target)]
