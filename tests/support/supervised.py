@@ -62,9 +62,15 @@ class Running:
         return code, time.time() - began
 
     def close(self):
-        """End whatever is left of the group that this object started."""
+        """End whatever is left of what this object started. An app has a group of its own, and holds our pipes open."""
         if self.process.poll() is None:
+            below = descendants(self.process.pid)
             self.process.kill()
+            for pid in below:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass  # it went along
         self.process.wait(5)
         wait_until(lambda: not group_members(self.process.pid), 3)
         for reader in self._readers:
@@ -86,6 +92,18 @@ def group_members(group):
             if int(fields[2]) == group and fields[0] not in "ZX":
                 found.append(int(entry))
     return found
+
+
+def descendants(pid):
+    """Every process below this one."""
+    found = [pid]
+    for parent in found:
+        try:
+            with open(f"/proc/{parent}/task/{parent}/children") as children:
+                found += map(int, children.read().split())
+        except OSError:
+            continue
+    return found[1:]
 
 
 def wait_until(holds, timeout=5.0):
