@@ -158,7 +158,7 @@ def naive(given_policies, request):
     return matches("ALLOW") or not any(action == "ALLOW" for action, _ in acting)
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(st.lists(policies, max_size=4), st.lists(requests, min_size=1, max_size=5))
 def test_policies_decide_as_the_naive_reading(given_policies, several):
     built = [

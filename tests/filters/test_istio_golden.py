@@ -85,7 +85,7 @@ def test_both_allow_the_same(pair):
     filters = [each for file in pair["out"] for each in documents(file)]
     workload = pair["workload"]
 
-    @settings(max_examples=60)
+    @settings(max_examples=40)
     @given(requests_for(sources))
     def same(request):
         scope = Scope(

@@ -52,6 +52,12 @@ def test_segments_of_the_prefix_give_way_and_the_rest_stays(prefix, rest, new, e
     assert [part for part in found.split("/") if part] == new + rest
 
 
+@pytest.mark.parametrize("kind", ["ReplaceFullPath", "ReplacePrefixMatch"])
+def test_what_is_no_path_is_not_replaced(kind):
+    modifier = PathModifier.model_validate({"type": kind, kind[0].lower() + kind[1:]: "/new"})
+    assert replace_path(modifier, b"*", b"") == b"*"
+
+
 @pytest.mark.parametrize(("replacement", "expected"), [("/new/path", b"/new/path"), ("", b"/")])
 def test_a_full_replacement_keeps_nothing(replacement, expected):
     modifier = PathModifier.model_validate({"type": "ReplaceFullPath", "replaceFullPath": replacement})
