@@ -215,7 +215,7 @@ def test_the_app_starts_when_the_sidecar_serves_and_ends_it(start):
 def test_the_app_gets_the_signal_first_and_keeps_its_way_out(start, tmp_path):
     script = f'trap "echo leaving; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done; exit 5" TERM; echo up; '
     sidecar = start("sh", "-c", script + "while :; do sleep 0.02; done", drain="9s").ready()
-    sidecar.wait_line("up")
+    assert wait_until(lambda: "up" in sidecar.said)  # before or after the line that says ready
     sidecar.signal(signal.SIGTERM)
     sidecar.wait_line("leaving")
     assert sidecar.answer()[0] == sidecar.workers[0]

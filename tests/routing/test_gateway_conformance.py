@@ -27,25 +27,34 @@ CASES = [
 ]
 
 
-@pytest.fixture
-def plan_for(tmp_path):
+@pytest.fixture(scope="module")
+def plan_for(tmp_path_factory):
     """The plan of a listener that stands in for one service, in one namespace: where a connection goes by address."""
+
+    known = {}
+
+    def plan_for(manifests, namespace, to):
+        key = (*manifests, namespace, to)
+        if key not in known:
+            known[key] = built(manifests, namespace, to)
+        return known[key]
 
     def built(manifests, namespace, to):
         kept = []
         for name in (*EXPECTED["base_manifests"], *manifests):
             documents = yaml.safe_load_all((HOME / name).read_text())
             kept += [each for each in documents if each and each["kind"] in ("Service", "HTTPRoute")]
-        (tmp_path / "all.yaml").write_text(yaml.safe_dump_all(kept))
+        file = tmp_path_factory.mktemp("policies") / "all.yaml"
+        file.write_text(yaml.safe_dump_all(kept))
         name = to if "." in to else to.replace(":", f".{namespace}:")
         proxy = document(
             "apiVersion: meshd.dev/v1alpha1\nkind: Proxy\n"
             f"metadata: {{name: web, namespace: {namespace}}}\n"
             f"spec: {{outbound: [{{listen: '127.0.0.1:0', service: '{name}'}}]}}\n"
         )
-        return compile_snapshot(proxy.model, load_policies([tmp_path / "all.yaml"]), None, None).plans["outbound-0"]
+        return compile_snapshot(proxy.model, load_policies([file]), None, None).plans["outbound-0"]
 
-    return built
+    return plan_for
 
 
 def carry(plan, sent, random):
