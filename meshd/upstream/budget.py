@@ -4,8 +4,8 @@ The window form, on which linkerd2 and Gateway API's XBackendTrafficPolicy agree
 seconds, and ten a second whatever there is of requests. The second is a floor and not added to the share: with both, an
 endpoint that fails everything at 500 requests a second would see 1.22 times the load instead of 1.2.
 Rule 1: the window is a ring of slots, forgotten a slot at a time, and errs on the side of fewer retries: a retry is
-remembered for the window and up to one slot more, a request for the window and up to one slot less. So over every
-stretch as long as the window, wherever it begins, retries <= max(floor, share x requests).
+remembered for the window and up to one slot more, a request for the window and up to one slot less. So whenever a retry
+is granted, over the stretch as long as the window that ends with it, retries <= max(floor, share x requests).
 """
 
 from dataclasses import dataclass
