@@ -11,12 +11,14 @@ import socket
 from typing import Protocol
 
 from OpenSSL import SSL
+from OpenSSL._util import ffi, lib
 
 from meshd.core.errors import StreamBroken
 from meshd.net import wait
 
 CHUNK = 65536  # octets collected at most by one `receive`
 RECORD = 16384  # the most that one TLS record holds (RFC 8446 section 5.1)
+_INCOMING = ffi.new("char[]", CHUNK)  # what OpenSSL writes to; copied out before anything else runs
 
 Bytes = bytes | bytearray | memoryview
 
@@ -40,6 +42,9 @@ class Stream(Protocol):
 
     def is_stale(self) -> bool:
         """Whether an idle connection has ended or has received bytes nobody asked for. One cheap system call."""
+
+    def is_quiet(self) -> bool:
+        """Whether an idle connection is known to be neither, as of the last turn of the event loop. No system call."""
 
     def close(self) -> None:
         """Close at once; TLS says close_notify if the kernel has room for it. After large writes: `send_eof` first."""
@@ -106,6 +111,9 @@ class PlainStream:
     def is_gone(self) -> bool:
         return has_hung_up(self.fd)
 
+    def is_quiet(self) -> bool:
+        return wait.is_quiet(self.fd)
+
     def is_stale(self) -> bool:
         try:
             self.sock.recv(1, socket.MSG_PEEK)
@@ -144,31 +152,32 @@ class TlsStream:
 
     Giving OpenSSL the descriptor costs half of what memory BIOs cost. Its read-ahead stays off, so that nothing but a
     partly read record is ever held outside the kernel, and waiting for readability is right after a full read.
+    Reading and writing call the library and not pyOpenSSL's methods, which allocate a buffer and run five checks a
+    call; whatever does not simply succeed goes through those methods' own judge.
     """
 
-    __slots__ = ("_reason", "_seen", "connection", "fd", "sock")
+    __slots__ = ("_reason", "_seen", "_ssl", "connection", "fd", "sock")
 
     def __init__(self, sock: socket.socket, connection: SSL.Connection) -> None:
         self.sock = sock
         self.connection = connection
         self.fd = sock.fileno()
+        self._ssl = connection._ssl  # noqa: SLF001  # alive as long as `connection`
         self._reason = "closed"
         self._seen: Exception | None = None  # an end met while collecting; OpenSSL tells it only once
 
     async def receive(self) -> bytes:
         if self.fd < 0:
             raise StreamBroken(self._reason)
-        connection = self.connection
-        data = b""
+        ssl = self._ssl
         try:
             if self._seen is not None:
                 raise self._seen
-            if not connection.pending():
+            if not lib.SSL_pending(ssl):
                 await wait.readable(self.fd)
-            while True:
+            while (size := lib.SSL_read(ssl, _INCOMING, RECORD)) <= 0:
                 try:
-                    data = connection.recv(RECORD)
-                    break
+                    self._raise(size)
                 except SSL.WantReadError:
                     await wait.readable(self.fd)
                 except SSL.WantWriteError:
@@ -177,28 +186,33 @@ class TlsStream:
             return b""
         except (OSError, SSL.Error, wait.Closed) as error:
             raise self._broken(error) from error
-        return self._collect(data) if len(data) > RECORD // 2 else data
+        if size > RECORD // 2:
+            size = self._collect(size)
+        return ffi.buffer(_INCOMING, size)[:]  # type: ignore[no-any-return]  # cffi has no types
 
-    def _collect(self, first: bytes) -> bytes:
+    def _collect(self, size: int) -> int:
         """After a full record more are probably there: take them without waiting, so that they leave in one write."""
-        pieces = [first]
-        size = len(first)
         try:
             while size <= CHUNK - RECORD:
-                piece = self.connection.recv(RECORD)
-                pieces.append(piece)
-                size += len(piece)
+                more = lib.SSL_read(self._ssl, _INCOMING + size, RECORD)
+                if more <= 0:
+                    self._raise(more)
+                size += more
         except (SSL.WantReadError, SSL.WantWriteError):
             pass  # nothing more now
         except (SSL.Error, OSError) as error:
             self._seen = error
-        return b"".join(pieces)
+        return size
+
+    def _raise(self, result: int) -> None:
+        self.connection._raise_ssl_error(self._ssl, result)  # noqa: SLF001
+        raise AssertionError(f"OpenSSL returned {result} and calls it a success")
 
     async def send(self, data: Bytes) -> None:
         if self.fd < 0:  # OpenSSL holds the bare number, which may be another connection's by now
             raise StreamBroken(self._reason, unsent=True)
         try:
-            sent = self.connection.send(data)
+            sent = self._write(data)
             if sent == len(data):
                 return
             rest = memoryview(data)[sent:]
@@ -208,11 +222,18 @@ class TlsStream:
             raise self._broken(error, unsent=True) from error
         await self._send_rest(rest)
 
+    def _write(self, data: Bytes) -> int:
+        raw = data if type(data) is bytes else ffi.from_buffer(data)
+        sent: int = lib.SSL_write(self._ssl, raw, len(data))
+        if sent <= 0:
+            self._raise(sent)
+        return sent
+
     async def _send_rest(self, rest: memoryview) -> None:
         try:
             while rest:
                 try:
-                    rest = rest[self.connection.send(rest) :]
+                    rest = rest[self._write(rest) :]
                 except SSL.WantWriteError:
                     await wait.writable(self.fd)
                 except SSL.WantReadError:
@@ -235,6 +256,9 @@ class TlsStream:
 
     def is_gone(self) -> bool:
         return has_hung_up(self.fd)
+
+    def is_quiet(self) -> bool:
+        return wait.is_quiet(self.fd)
 
     def is_stale(self) -> bool:
         try:

@@ -80,6 +80,11 @@ def _arm(reactor: Reactor, fd: int, mask: int) -> None:
     reactor.arm(fd, mask)
 
 
+def is_quiet(fd: int) -> bool:
+    """Whether the descriptor is watched for reading and, up to the last look at the epoll, had nothing to say."""
+    return _reactor is not None and bool(_reactor.armed.get(fd, 0) & IN)
+
+
 class Event:
     """Something that happens once. Like `trio.Event`, for coroutines of the reactor as well."""
 

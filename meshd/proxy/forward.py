@@ -166,7 +166,7 @@ class _Trip:
         """Lease a connection, send the request, wait for the final response head."""
         flight, exchange = self.flight, self.exchange
         pool = self.pool = self.cluster.pool(attempt.endpoint)
-        connection = pool.take(now)
+        connection = pool.take(now, careful=exchange.head.method != b"GET")
         if connection is None:
             connection = await pool.acquire(now, exchange.deadline, self._watch)
             flight.ticket = None

@@ -20,5 +20,8 @@ class Connection(Protocol):
     def is_stale(self) -> bool:
         """Whether it has ended, or said something unasked, while idle. One cheap system call."""
 
+    def is_quiet(self) -> bool:
+        """Whether it is known not to be stale, as of the last turn of the event loop. No system call."""
+
     def close(self) -> None:
         """Close it at once."""

@@ -95,6 +95,10 @@ class Http1Connection:
         """Whether the peer closed it, or said something unasked, while it was idle."""
         return self.stream.is_stale()
 
+    def is_quiet(self) -> bool:
+        """Whether nothing was heard of the peer while it was idle, as of the last turn of the event loop."""
+        return self.stream.is_quiet()
+
     def close(self) -> None:
         """Close, telling the peer so."""
         self.stream.close()

@@ -131,8 +131,12 @@ class Pool(Generic[C]):
 
     # -- one exchange ------------------------------------------------------------------------------------------------
 
-    def take(self, now: float) -> C | None:
-        """A live idle connection, or None. Never waits."""
+    def take(self, now: float, *, careful: bool = True) -> C | None:
+        """A live idle connection, or None. Never waits.
+
+        `careful` asks the kernel once more whether it is still live. For a request that may simply be sent again, what
+        the event loop has heard is enough.
+        """
         if self._shared:
             connection = self._join(now)
             if connection is not None:
@@ -140,7 +144,7 @@ class Pool(Generic[C]):
         idle = self._idle
         while idle:
             connection = idle.pop()
-            if connection.is_stale():
+            if (careful or not connection.is_quiet()) and connection.is_stale():
                 self._bury(connection, now)
                 continue
             self._leases[connection] = 1
