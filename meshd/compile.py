@@ -41,10 +41,20 @@ UNSERVED = {"http2", "grpc", "tcp", "tls"}  # protocols that a listener cannot s
 
 
 def compile_snapshot(
-    proxy: Proxy, documents: Documents, credentials: Credentials | None, previous: Snapshot | None
+    proxy: Proxy,
+    documents: Documents,
+    credentials: Credentials | None,
+    previous: Snapshot | None,
+    *,
+    serves: bool = True,
 ) -> Snapshot:
-    """The world of this generation. Raises ConfigError; `previous` is left as it is."""
-    return _Compiler(proxy, documents, credentials, previous).snapshot()
+    """The world of this generation. Raises ConfigError; `previous` is left as it is.
+
+    One that is only asked questions and never serves needs no certificates: `serves=False`.
+    """
+    compiler = _Compiler(proxy, documents, credentials, previous)
+    compiler.needs_identity = serves
+    return compiler.snapshot()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +78,7 @@ class _Compiler:
         "_previous",
         "_proxy",
         "_random",
+        "needs_identity",
     )
 
     def __init__(
@@ -86,6 +97,7 @@ class _Compiler:
         self._places: dict[str, tuple[Place, ...]] = {}
         self._backends: dict[str, _Backend] = {}
         self._by_name: dict[tuple[str, str, int], str] = {}
+        self.needs_identity = True
 
     def snapshot(self) -> Snapshot:
         """Put it together."""
@@ -240,7 +252,7 @@ class _Compiler:
         policies = [each.model for each in self._documents.peer_authentications]
         port = inbound.app.port or inbound.listen.port
         mode = Mode[mode_for(policies, metadata.namespace, metadata.labels, ROOT_NAMESPACE, port)]
-        if mode is not Mode.DISABLE and self._identity is None:
+        if mode is not Mode.DISABLE and self._identity is None and self.needs_identity:
             expected = f"a certificate source, for PeerAuthentication asks for mutual TLS here ({mode.name})"
             raise self._error("spec.identity", "nothing", expected)
         cluster = f"app:{inbound.app}"

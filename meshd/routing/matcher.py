@@ -23,6 +23,7 @@ class Match:
     path: bytes  # of a prefix without its trailing slash; of a regular expression its source
     predicates: tuple[Predicate, ...]
     specificity: tuple[int, int, int, int, int]  # greater wins
+    source: HTTPMatch | None = None  # what it was compiled from, for those who ask why
 
 
 KIND_RANK = {"Exact": 2, "RegularExpression": 1, "PathPrefix": 0}
@@ -44,7 +45,7 @@ def compile_match(match: HTTPMatch) -> Match:
     elif kind == "RegularExpression":
         predicates.insert(0, _regex_path(value))
     specificity = (KIND_RANK[kind], len(value), match.method is not None, len(match.headers), len(match.query_params))
-    return Match(kind, value, tuple(predicates), specificity)
+    return Match(kind, value, tuple(predicates), specificity, match)
 
 
 def _method(method: bytes) -> Predicate:

@@ -24,10 +24,11 @@ class Candidate:
 class RouteTable:
     """Frozen once built."""
 
-    __slots__ = ("_exact", "_prefixes", "_regexes", "_single", "routes")
+    __slots__ = ("_exact", "_prefixes", "_regexes", "_single", "candidates", "routes")
 
     def __init__(self, candidates: Iterable[Candidate]) -> None:
         ordered = sorted(candidates, key=lambda each: ([-rank for rank in each.match.specificity], each.order))
+        self.candidates = tuple(ordered)  # in the order of precedence, for those who ask why
         self.routes = tuple(dict.fromkeys(each.route for each in ordered))
         self._exact: dict[bytes, list[Entry]] = {}
         self._prefixes: dict[bytes, list[Entry]] = {}
