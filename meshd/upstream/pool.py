@@ -263,7 +263,9 @@ class Pool(Generic[C]):
 
     def _offer(self, connection: C, now: float) -> None:
         """To the first in line, else to the idle."""
-        if self._line:
+        if self._line and connection.is_stale():
+            self._bury(connection, now)
+        elif self._line:
             ticket, _ = self._line.popitem(last=False)
             self._lease(connection)
             ticket.serve(connection)
@@ -321,6 +323,7 @@ class Pool(Generic[C]):
         if self._holding.succeeded() or self.warming:
             self.warming = False
             self._tell()
+            self._admit(wait.now())  # those who stood in line because dialling failed
         return connection
 
     def _note_failure(self, error: UpstreamError, began: float, now: float) -> None:

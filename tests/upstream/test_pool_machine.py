@@ -1,0 +1,367 @@
+"""Whatever happens in whatever order: a pool keeps its bounds, loses nobody, leaks nothing, and is warm again at last.
+
+The pool runs under trio on a virtual clock in a thread of its own; after each rule the machine waits until every task
+of it waits, then compares the pool with what the machine itself saw: who holds what, who stands in line, what is open.
+"""
+
+import threading
+from functools import partial
+from random import Random
+
+import trio
+import trio.testing
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.connections import FakeDialler
+
+from meshd.core import flags
+from meshd.core.endpoint import Endpoint
+from meshd.core.errors import UpstreamError
+from meshd.net import wait
+from meshd.upstream.holding import HOLD_MAX, REFILL_PAUSE_MAX
+from meshd.upstream.pool import LIFETIME_JITTER, NEVER, Pool, PoolSettings
+
+IDLE, LIFETIME = 10.0, 100.0
+PAUSES = st.sampled_from([0.01, 0.1, 0.6, 2.0, 6.0, 11.0, 70.0])
+ANY = st.integers(0, 1 << 16)  # a choice among however many there are
+
+
+class World:
+    """A trio run in a thread: `do` runs a function there and returns when every task waits."""
+
+    def __init__(self):
+        self.clock = trio.testing.MockClock()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=trio.run, args=(self._main,), kwargs={"clock": self.clock})
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    async def _main(self):
+        self._token = trio.lowlevel.current_trio_token()
+        self._over = trio.Event()
+        await wait.background.run(self._serve)
+
+    async def _serve(self):
+        self.nursery = wait.background.nursery
+        self._ready.set()
+        await self._over.wait()
+
+    def do(self, fn, *args):
+        return trio.from_thread.run(self._step, fn, args, trio_token=self._token)
+
+    async def _step(self, fn, args):
+        try:
+            return fn(*args)
+        finally:
+            await trio.testing.wait_all_tasks_blocked()
+
+    def end(self):
+        trio.from_thread.run_sync(self._over.set, trio_token=self._token)
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+
+class Holder:
+    """One exchange that wants a connection."""
+
+    def __init__(self, deadline):
+        self.deadline = deadline
+        self.scope = trio.CancelScope()
+        self.ticket = self.connection = self.error = None
+        self.gone = False  # cancelled, or done with its connection
+
+    @property
+    def waits(self):
+        return self.connection is None and self.error is None and not self.gone
+
+    async def run(self, pool):
+        with self.scope:
+            try:
+                self.connection = await pool.acquire(trio.current_time(), self.deadline, self.watch)
+                self.was_dead = self.connection.dead
+            except UpstreamError as error:
+                self.error = error
+        self.gone = self.scope.cancelled_caught
+
+    def watch(self, ticket):
+        self.ticket = ticket
+
+
+class PoolMachine(RuleBasedStateMachine):
+    @initialize(
+        most=st.integers(1, 4),
+        pending=st.integers(0, 3),
+        warm=st.integers(0, 3),
+        eager=st.booleans(),
+        streams=st.sampled_from([1, 1, 1, 3]),
+        seed=st.integers(0, 9),
+    )
+    def begin(self, most, pending, warm, eager, streams, seed):
+        self.world = World()
+        self.settings = PoolSettings(most, pending, warm, eager, IDLE, LIFETIME)
+        self.streams = streams
+        self.wanted = eager  # the floor is
+        self.holders = []
+        self.line = []  # of those who wait, in the order they came
+        self.swept_at = self.failed_at = -NEVER
+        self.known_closed = set()
+        self.released_broken = set()
+
+        def make():
+            self.dialler = FakeDialler(by_hand=True, streams=streams)
+            self.pool = Pool(Endpoint("10.0.0.1", 80), self.dialler, self.settings, Random(seed))
+
+        self.world.do(make)
+
+    # -- what the machine knows by itself ----------------------------------------------------------------------------
+
+    @property
+    def now(self):
+        return self.world.clock.current_time()
+
+    @property
+    def held(self):
+        """Connections that somebody has."""
+        return [holder.connection for holder in self.holders if holder.connection is not None and not holder.gone]
+
+    @property
+    def floor(self):
+        """How many connections there have to be, sooner or later."""
+        kept = self.wanted and not self.pool.closed
+        return min(self.settings.warm, self.settings.max_connections) if kept else 0
+
+    @property
+    def idle(self):
+        held = self.held
+        return [connection for connection in self.dialler.open if connection not in held]
+
+    def choose(self, things, number):
+        return things[number % len(things)] if things else None
+
+    # -- exchanges ---------------------------------------------------------------------------------------------------
+
+    @rule(patience=st.sampled_from([None, 0.0, 0.5, 5.0]))
+    def acquire(self, patience):
+        holder = Holder(NEVER if patience is None else self.now + patience)
+        live = [connection for connection in self.idle if not connection.dead]
+        full = len(self.line) >= self.settings.max_pending
+        room = len(self.held) + len(live) + len(self.dialler.under_way) < self.settings.max_connections
+        is_held = self.now < self.pool.held_until
+        alone = not self.held and not live
+        begun = self.dialler.begun
+        self.holders.append(holder)
+        self.world.do(self.world.nursery.start_soon, holder.run, self.pool)
+        self.wanted |= holder.connection is None
+        if holder.connection is not None:
+            assert holder.connection in live or self.streams > 1, "where does it come from?"
+        elif live:
+            raise AssertionError("there was an idle connection")
+        elif holder.error is not None:
+            assert holder.error.flag == flags.OVERFLOW if not (is_held and alone) else flags.NO_HEALTHY_UPSTREAM
+            assert full or (is_held and alone)
+        elif holder.ticket is None:
+            assert self.dialler.begun > begun, "neither dials nor waits"
+            assert not is_held
+        else:
+            assert not room or is_held or self.line, "waits though there is room"
+
+    @rule(careful=st.booleans())
+    def take(self, careful):
+        connection = self.world.do(lambda: self.pool.take(self.now, careful=careful))
+        if connection is None:
+            assert not [each for each in self.idle if not each.dead], "an idle connection was not found"
+            return
+        holder = Holder(NEVER)
+        holder.connection = connection
+        holder.was_dead = connection.dead and (careful or not connection.quiet) and self.streams == 1
+        self.holders.append(holder)
+
+    @rule(number=ANY, reusable=st.booleans())
+    def release(self, number, reusable):
+        holder = self.choose([each for each in self.holders if each.connection is not None and not each.gone], number)
+        if holder is None:
+            return
+        holder.gone = True
+        if not reusable:
+            self.released_broken.add(holder.connection)
+        self.world.do(lambda: self.pool.release(holder.connection, self.now, reusable=reusable))
+
+    @rule(number=ANY)
+    def cancel(self, number):
+        holder = self.choose([each for each in self.holders if each.waits], number)
+        if holder is not None:
+            self.world.do(holder.scope.cancel)
+            assert holder.gone
+
+    @rule(number=ANY, ending=st.sampled_from(["released", "dialled", "failed", "expired"]), first=st.booleans())
+    def cancel_as_the_wait_ends(self, number, ending, first):
+        """Both in one turn, in either order."""
+        holder = self.choose([each for each in self.holders if each.waits], number)
+        if holder is not None:
+            steps = [holder.scope.cancel, lambda: self.end_wait(holder, ending)]
+            self.world.do(lambda: [step() for step in (steps if first else steps[::-1])])
+            assert not holder.waits
+
+    def end_wait(self, holder, ending):
+        holding = [each for each in self.holders if each.connection is not None and not each.gone]
+        if ending == "released" and holding:
+            holding[0].gone = True
+            self.pool.release(holding[0].connection, self.now, reusable=True)
+        elif ending == "dialled" and self.dialler.under_way:
+            self.dialler.under_way[0].succeed()
+        elif ending == "failed" and self.dialler.under_way:
+            self.failed_at = self.now
+            self.dialler.under_way[0].fail()
+        elif ending == "expired" and holder.ticket is not None:
+            holder.ticket.expire()
+
+    @rule(number=ANY)
+    def expire(self, number):
+        holder = self.choose([each for each in self.holders if each.waits and each.ticket is not None], number)
+        if holder is not None and holder in self.line:
+            self.world.do(holder.ticket.expire)
+            assert holder.error is not None
+            assert holder.error.flag == flags.REQUEST_TIMEOUT
+
+    # -- the other side ----------------------------------------------------------------------------------------------
+
+    @rule(number=ANY)
+    def dial_succeeds(self, number):
+        dial = self.choose(self.dialler.under_way, number)
+        if dial is not None:
+            self.world.do(dial.succeed)
+
+    @rule(number=ANY)
+    def dial_fails(self, number):
+        dial = self.choose(self.dialler.under_way, number)
+        if dial is not None:
+            self.failed_at = self.now
+            self.world.do(dial.fail)
+
+    @rule(number=ANY, heard=st.booleans())
+    def peer_closes(self, number, heard):
+        connection = self.choose(self.dialler.open, number)
+        if connection is not None:
+            connection.dead = True
+            connection.quiet = not heard
+
+    @rule(number=ANY, room=st.booleans())
+    def peer_has_room(self, number, room):
+        connection = self.choose(self.dialler.open, number)
+        if connection is not None and self.streams > 1:
+            connection.room = room
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    @rule(pause=PAUSES)
+    def time_passes(self, pause):
+        self.world.clock.jump(pause)
+
+    @rule(known=st.booleans())
+    def sweep(self, known):
+        dead = {connection for connection in self.idle if connection.dead} if known else None
+        self.swept_at = self.now
+        self.world.do(self.pool.sweep, self.now, dead)
+        for holder in self.line_now():
+            assert holder.deadline > self.now, "still waits though its time is over"
+        spare = self.pool.live - self.settings.warm
+        for connection in self.idle:
+            assert not connection.dead
+            assert self.now - connection.born < LIFETIME * (1 + LIFETIME_JITTER)
+            assert spare <= 0 or self.now - connection.idle_since < IDLE
+        if self.pool.live < self.floor:
+            assert self.dialler.under_way or self.now < self.failed_at + REFILL_PAUSE_MAX, "nobody sees to the floor"
+
+    @precondition(lambda self: self.swept_at > 1.0)
+    @rule()
+    def close(self):
+        self.world.do(self.pool.close)
+
+    # -- laws --------------------------------------------------------------------------------------------------------
+
+    def line_now(self):
+        return [each for each in self.holders if each.waits and each.ticket is not None and not each.ticket.permit]
+
+    @invariant()
+    def nobody_is_lost_or_overtaken(self):
+        line = self.line_now()
+        for holder in line:
+            assert not holder.ticket.event.is_set(), "told, and still waiting"
+        served = [each for each in self.line if each not in line and each.ticket.error is None and not each.gone]
+        served = [each for each in served if each.ticket.connection is not None or each.ticket.permit]
+        ahead = [each for each in self.line if each in line or each in served]
+        assert ahead[: len(served)] == served, "served out of turn"
+        self.line = line
+        assert len(line) <= self.settings.max_pending
+        if line:
+            assert not self.idle, "waits beside an idle connection"
+            full = self.pool.live >= self.settings.max_connections
+            assert full or self.pool.held_until > self.swept_at, "waits though there is room"
+
+    @invariant()
+    def the_bounds_hold_and_the_counts_agree(self):
+        held = self.held
+        told = self.pool.statistics()
+        assert len(self.dialler.open) + len(self.dialler.under_way) == self.pool.live <= self.settings.max_connections
+        assert (told.leased, told.idle) == (len(set(held)), len(self.idle))
+        assert (told.waiting, told.dialling) == (len(self.line), len(self.dialler.under_way))
+        for connection in held:
+            assert held.count(connection) <= self.streams, "handed to more than it can carry"
+            assert not connection.closed, "closed under its holder"
+
+    @invariant()
+    def nothing_detectably_stale_is_handed_out(self):
+        for holder in self.holders:
+            if holder.connection is not None and self.streams == 1:
+                assert not holder.was_dead
+
+    @invariant()
+    def what_is_closed_had_a_reason(self):
+        for connection in self.dialler.made:
+            if connection.closed and connection not in self.known_closed:
+                self.known_closed.add(connection)
+                old = self.now - connection.born >= LIFETIME * (1 - LIFETIME_JITTER)
+                bored = self.now - connection.idle_since >= IDLE
+                broken = connection.dead or connection in self.released_broken
+                assert broken or old or bored or self.pool.closed
+
+    def teardown(self):
+        if not hasattr(self, "world"):
+            return
+        try:
+            self.heal()
+        finally:
+            self.world.end()
+
+    def heal(self):
+        """The endpoint is well again: who stands in line is served, the floor comes back, and then nothing stays."""
+        for _ in range(20):
+            self.world.clock.jump(HOLD_MAX + REFILL_PAUSE_MAX)
+            self.world.do(self.pool.sweep, self.now)
+            self.end_all_dials()
+            self.release_all()
+        assert not any(holder.waits for holder in self.holders)
+        self.world.do(self.pool.sweep, self.now)
+        self.end_all_dials()
+        assert self.pool.live >= self.floor
+        assert self.pool.closed or not (self.pool.warming and self.floor)
+        self.world.do(self.pool.close)
+        assert self.pool.live == 0
+        assert not self.dialler.open
+        assert not self.world.nursery.child_tasks
+        assert wait.background.crashes == 0
+
+    def end_all_dials(self):
+        while self.dialler.under_way:
+            self.world.do(self.dialler.under_way[0].succeed)
+
+    def release_all(self):
+        for holder in self.holders:
+            if holder.connection is not None and not holder.gone:
+                holder.gone = True
+                self.world.do(partial(self.pool.release, holder.connection, self.now, reusable=True))
+
+
+PoolMachine.TestCase.settings = settings(stateful_step_count=40)
+TestPool = PoolMachine.TestCase
