@@ -17,8 +17,10 @@ from meshd.core.chain import Chain
 from meshd.core.route import RetryPolicy, Route, Target
 from meshd.discovery.known_port import KnownPort, Place
 from meshd.discovery.static import entry_ports, service_ports
+from meshd.filters.attachment import of_service, of_workload
 from meshd.filters.authz import authorization_chain
 from meshd.filters.base import Scope
+from meshd.filters.fault import fault_chain
 from meshd.filters.of_route import chain_of
 from meshd.filters.peer_authentication import mode_for
 from meshd.http.forwarding import Forwarding
@@ -27,7 +29,7 @@ from meshd.net.dial import Dialler
 from meshd.net.sweep import Sweeper
 from meshd.net.tls import Mode, TlsIdentity
 from meshd.routing.http_routes import Defaults, Parent, World, build_table
-from meshd.routing.matcher import Match
+from meshd.routing.matcher import Match, compile_policy_match
 from meshd.routing.table import Candidate, RouteTable
 from meshd.snapshot import Plan, Snapshot
 from meshd.unserved import refuse_unserved
@@ -139,8 +141,9 @@ class _Compiler:
 
     def _backend(self, known: KnownPort) -> _Backend:
         policy = self._policy_for(known)
+        chain = self._service_chain(known)
         if policy is None:
-            return _Backend(known, ClusterSettings(), Route(known.cluster))
+            return _Backend(known, ClusterSettings(), Route(known.cluster, chain=chain))
         spec = policy.spec
         retry = spec.retry
         settings = ClusterSettings(
@@ -162,8 +165,16 @@ class _Compiler:
             timeout=Route(known.cluster).timeout if spec.timeout is None else (spec.timeout or None),
             attempt_timeout=retry.per_try_timeout,
             retry=_retry_policy(policy),
+            chain=chain,
         )
         return _Backend(known, settings, route)
+
+    def _service_chain(self, known: KnownPort) -> Chain:
+        """What policies of ours do to every call of this service, before the filters of its routes."""
+        faults = [each.model for each in self._documents.fault_policies]
+        return fault_chain(
+            of_service(faults, known.kind, known.namespace, known.name, known.port), compile_policy_match, self._random
+        )
 
     def _policy_for(self, known: KnownPort) -> BackendPolicy | None:
         found = None
@@ -283,7 +294,9 @@ class _Compiler:
             trust_domain=self._trust_domain,
             root_namespace=ROOT_NAMESPACE,
         )
-        return authorization_chain([each.model for each in self._documents.authorization_policies], scope)
+        allowed = authorization_chain([each.model for each in self._documents.authorization_policies], scope)
+        faults = of_workload([each.model for each in self._documents.fault_policies], scope)
+        return allowed + fault_chain(faults, compile_policy_match, self._random)
 
     @property
     def _proxy_name(self) -> bytes:

@@ -8,6 +8,7 @@ from meshd.config.authorization import AuthorizationPolicy
 from meshd.config.documents import Document, Documents
 from meshd.config.errors import ConfigError, Path, Problem
 from meshd.config.model import Resource
+from meshd.config.policy_match import PolicyMatch
 from meshd.config.route_filters import HTTPFilter
 from meshd.http.framing import CONNECTION_FIELDS
 
@@ -20,6 +21,7 @@ _SEEN = frozenset((b"host", b"upgrade"))  # the codec takes these out too, but w
 def refuse_unserved(documents: Documents) -> None:
     """Raises ConfigError with every place that asks for what this version does not do."""
     problems = [*_kinds(documents), *_authorization(documents), *_routes(documents), *_backends(documents)]
+    problems += _limits_and_faults(documents)
     if problems:
         raise ConfigError(problems)
 
@@ -32,7 +34,6 @@ def _kinds(documents: Documents) -> Iterator[Problem]:
         documents.request_authentications,
         documents.destination_rules,
         documents.rate_limit_policies,
-        documents.fault_policies,
     )
     for kind in kinds:
         for document in kind:
@@ -76,6 +77,22 @@ def _routes(documents: Documents) -> Iterator[Problem]:
             yield from _filters(document, (*at, "filters"), rule.filters)
             for index, backend in enumerate(rule.backend_refs):
                 yield from _filters(document, (*at, "backendRefs", index, "filters"), backend.filters)
+
+
+def _limits_and_faults(documents: Documents) -> Iterator[Problem]:
+    for document in documents.fault_policies:
+        for place, rule in enumerate(document.model.spec.rules):
+            at: Path = ("spec", "rules", place)
+            if rule.header is not None and not _is_seen(rule.header):
+                yield _problem(document, (*at, "header"), f"field {rule.header!r} {THE_CONNECTION_S}")
+            yield from _policy_match(document, at, rule.match)
+
+
+def _policy_match(document: Document[Resource], at: Path, match: PolicyMatch | None) -> Iterator[Problem]:
+    for number, header in enumerate(match.headers if match is not None else ()):
+        if not _is_seen(header.name):
+            where = (*at, "match", "headers", number, "name")
+            yield _problem(document, where, f"field {header.name!r} {THE_CONNECTION_S}")
 
 
 def _filters(document: Document[Resource], at: Path, filters: Iterable[HTTPFilter]) -> Iterator[Problem]:

@@ -326,3 +326,43 @@ def test_one_set_of_credentials_is_one_identity(build, tmp_path):
     assert third.identity.credentials is two
     assert third.dialler is first.dialler
     assert third.clusters["app:127.0.0.1:8080"] is first.clusters["app:127.0.0.1:8080"]
+
+
+# -- policies of ours -------------------------------------------------------------------------------------------------
+
+FAULTS = """
+apiVersion: meshd.dev/v1alpha1
+kind: FaultPolicy
+metadata: {name: f, namespace: shop}
+spec: {ATTACHED, rules: [{abort: {status: 503}}]}
+"""
+REDIRECT = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: r, namespace: shop}
+spec:
+  parentRefs: [{group: "", kind: Service, name: web}]
+  rules: [{filters: [{type: RequestRedirect, requestRedirect: {}}]}]
+"""
+
+
+@pytest.mark.parametrize("more", [(), (backend_policy(),), (REDIRECT,)])
+def test_faults_of_a_service_come_before_the_filters_of_its_routes(build, more):
+    policy = FAULTS.replace("ATTACHED", "targetRefs: [{name: web}]")
+    snapshot = build(service(), service("other"), policy, *more)
+    step = found(snapshot).chain.on_request[0]
+    assert step(exchange_of()).status == 503
+    assert found(snapshot, authority="other.shop").chain is EMPTY_CHAIN
+
+
+def test_faults_of_a_workload_come_after_authorization(build):
+    allow_nothing = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: p, namespace: shop}
+spec: {}
+"""
+    policy = FAULTS.replace("ATTACHED", "selector: {matchLabels: {app: web}}")
+    steps = build(PLAIN, policy, allow_nothing, spec=INBOUND).plans["inbound-0"].chain.on_request
+    assert [step(exchange_of()).status for step in steps] == [403, 503]
+    assert build(service(), policy).plans["outbound-0"].chain is EMPTY_CHAIN

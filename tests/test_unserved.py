@@ -15,7 +15,6 @@ KINDS = {
     "request_authentications": ("RequestAuthentication", SECURITY, "jwtRules: [{issuer: a}]"),
     "destination_rules": ("DestinationRule", "networking.istio.io/v1", "host: a"),
     "rate_limit_policies": ("RateLimitPolicy", OURS, "targetRefs: [{name: a}]\nrules: [{requests: 1}]"),
-    "fault_policies": ("FaultPolicy", OURS, "targetRefs: [{name: a}]\nrules: [{abort: {status: 503}}]"),
 }
 
 
@@ -90,6 +89,14 @@ def test_conditions_on_fields_of_the_connection(name, seen):
     spec = f"action: DENY\nrules: [{{when: [{{key: 'request.headers[{name}]', values: [a]}}]}}]"
     found = problems(authorization_policies=authorization(spec))
     assert [each for each, _ in found] == ([] if seen else ["spec.rules[0].when[0].key"])
+
+
+@pytest.mark.parametrize(("name", "seen"), FIELDS)
+def test_matches_of_policies_on_fields_of_the_connection(name, seen):
+    rule = f"{{header: {name}, match: {{headers: [{{name: {name}, value: a}}]}}, abort: {{status: 503}}}}"
+    found = problems(fault_policies=text_of("FaultPolicy", OURS, f"rules: [{rule}]"))
+    places = ["spec.rules[0].header", "spec.rules[0].match.headers[0].name"]
+    assert [each for each, _ in found] == ([] if seen else places)
 
 
 def test_parts_of_authorization():

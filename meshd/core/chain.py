@@ -22,6 +22,8 @@ class Chain:
     on_response: tuple[ResponseStep, ...] = ()
 
     def __add__(self, other: "Chain") -> "Chain":
+        if not (self.on_request or self.on_response):
+            return other
         return Chain(self.on_request + other.on_request, self.on_response + other.on_response)
 
 

@@ -28,6 +28,7 @@ from meshd.upstream.pool import Pool
 from meshd.upstream.retry import backoff, should_retry
 
 log = logging.getLogger(__name__)
+HOLD_STEP = 0.1  # seconds between two looks while an injected delay lasts
 random = Random()  # noqa: S311  # spreads load and back-off, keeps no secret
 
 
@@ -39,10 +40,10 @@ async def carry(flight: Flight, plan: Plan) -> Reply | None:
     exchange = flight.exchange
     try:
         reply, target, cluster = admit(exchange, plan)
+        if exchange.delay:
+            await _hold(flight, wait.now() + exchange.delay)
         if reply is None:
             assert exchange.route is not None and cluster is not None and target is not None  # noqa: PT018  # admit promises it
-            if exchange.delay:
-                await wait.sleep_until(wait.now() + exchange.delay)
             await _Trip(flight, exchange.route, target, cluster).run()
             return None
     except ProxyError as error:
@@ -78,6 +79,16 @@ def admit(exchange: Exchange, plan: Plan) -> tuple[Reply | None, Target | None, 
         if (reply := step(exchange)) is not None:
             return reply, None, None
     return None, target, cluster
+
+
+async def _hold(flight: Flight, until: float) -> None:
+    """Wait out an injected delay, but not for a client that has left, nor past the drain."""
+    flight.touch(until)
+    while flight.cause is None and wait.now() < until:
+        await wait.sleep_until(min(until, wait.now() + HOLD_STEP))
+    if flight.cause is not None:
+        flight.down.abort(flight.cause.value)
+        raise DownstreamError(0, flags.DOWNSTREAM_GONE, flight.cause.value)
 
 
 def _fail(flight: Flight, error: ProxyError) -> Reply | None:
@@ -118,9 +129,10 @@ class _Trip:
             self.upload = Upload(flight, self.policy.buffer)
             self.upload.take_ready()
         flight.idle_timeout = self.route.idle_timeout
+        began = exchange.started + exchange.delay
         if self.upload is None or self.upload.end is not None:
-            exchange.deadline = exchange.started + self.route.timeout if self.route.timeout else NEVER
-        flight.touch(exchange.started)
+            exchange.deadline = began + self.route.timeout if self.route.timeout else NEVER
+        flight.touch(began)
         self.cluster.budget.deposit(exchange.started)
         try:
             while True:
@@ -135,7 +147,7 @@ class _Trip:
         """One try at one endpoint: its response head, or None when there is to be another. Raises the last error."""
         cluster = self.cluster
         attempts = self.exchange.attempts
-        now = wait.now() if attempts else self.exchange.started
+        now = wait.now() if attempts or self.exchange.delay else self.exchange.started
         endpoint = cluster.pick(now, 0, [a.endpoint for a in attempts] if attempts else ())
         if endpoint is None:
             raise UpstreamError(503, flags.NO_HEALTHY_UPSTREAM, "no_healthy_upstream", retry=Resend.UNSENT)

@@ -97,7 +97,7 @@ def _candidates(route: HTTPRoute, place: int, rule: HTTPRule, order: int, contex
             template=match.path.value,
             targets=tuple(_target(ref, route.namespace, prefix, context.world) for ref in rule.backend_refs),
             total_weight=sum(ref.weight for ref in rule.backend_refs),
-            chain=context.world.chain_of(rule.filters, prefix),
+            chain=context.defaults.route.chain + context.world.chain_of(rule.filters, prefix),
         )
         yield Candidate(compiled, order, _with_timing(made, rule))
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from meshd.config.http_route import HeaderMatch, HTTPMatch, QueryParamMatch
+from meshd.config.http_route import HeaderMatch, HTTPMatch, PathMatch, QueryParamMatch
+from meshd.config.policy_match import PolicyMatch
 from meshd.core.head import RequestHead
 
 Predicate = Callable[[RequestHead], bool]
@@ -46,6 +47,19 @@ def compile_match(match: HTTPMatch) -> Match:
         predicates.insert(0, _regex_path(value))
     specificity = (KIND_RANK[kind], len(value), match.method is not None, len(match.headers), len(match.query_params))
     return Match(kind, value, tuple(predicates), specificity, match)
+
+
+def compile_policy_match(match: PolicyMatch) -> Predicate:
+    """One predicate for the match of a policy, which stands in no table: the same words mean the same there."""
+    whole = HTTPMatch(path=match.path or PathMatch(), headers=match.headers, method=match.method)
+    compiled = compile_match(whole)
+    predicates = compiled.predicates
+    path, below = compiled.path, compiled.path + b"/"
+    if compiled.kind == "Exact":
+        predicates = (lambda head: head.path == path, *predicates)
+    elif compiled.kind == "PathPrefix" and path:
+        predicates = (lambda head: head.path == path or head.path.startswith(below), *predicates)
+    return lambda head: all(predicate(head) for predicate in predicates)
 
 
 def _method(method: bytes) -> Predicate:

@@ -6,7 +6,10 @@ from hypothesis import strategies as st
 from support.requests import request
 
 from meshd.config.http_route import HTTPMatch
-from meshd.routing.matcher import compile_match, query_value
+from meshd.config.policy_match import PolicyMatch
+from meshd.core.route import Route
+from meshd.routing.matcher import compile_match, compile_policy_match, query_value
+from meshd.routing.table import Candidate, RouteTable
 
 
 def match(**fields):
@@ -141,3 +144,20 @@ def test_query_parameters_compare_with_case_and_whole():
 def test_no_query_is_too_odd(query, name):
     value = query_value(query, name)
     assert value is None or isinstance(value, bytes)
+
+
+PATHS = st.lists(st.sampled_from(["a", "b", "ab"]), max_size=3).map(lambda parts: "/" + "/".join(parts))
+
+
+@given(st.sampled_from(["Exact", "PathPrefix", "RegularExpression"]), PATHS, st.booleans(), PATHS, st.booleans())
+def test_the_match_of_a_policy_means_what_it_means_in_a_route(kind, value, slash, path, by_method):
+    if slash and kind == "PathPrefix" and value != "/":
+        value += "/"
+    if slash and path != "/":
+        path += "/"
+    fields = {"path": {"type": kind, "value": value}, **({"method": "GET"} if by_method else {})}
+    table = RouteTable([Candidate(match(**fields), 0, Route("r"))])
+    alone = compile_policy_match(PolicyMatch.model_validate(fields))
+    for method in ("GET", "POST"):
+        head = request(path, method=method)
+        assert alone(head) is (table.find(head) is not None)

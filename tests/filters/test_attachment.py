@@ -1,0 +1,62 @@
+"""Which policies hold where."""
+
+import pytest
+from support.documents import document
+
+from meshd.filters.attachment import of_service, of_workload, title
+from meshd.filters.base import Scope
+
+SCOPE = Scope("shop", {"app": "web", "tier": "front"}, 8080)
+
+
+def policy(attached, name="p", namespace="shop"):
+    return document(f"""
+apiVersion: meshd.dev/v1alpha1
+kind: FaultPolicy
+metadata: {{name: {name}, namespace: {namespace}}}
+spec: {{{attached}, rules: [{{abort: {{status: 503}}}}]}}
+""").model
+
+
+@pytest.mark.parametrize(
+    ("attached", "namespace", "expected"),
+    [
+        ("selector: {}", "shop", True),
+        ("selector: {}", "other", False),
+        ("selector: {matchLabels: {app: web}}", "shop", True),
+        ("selector: {matchLabels: {app: web, tier: back}}", "shop", False),
+        ("targetRefs: [{name: web}]", "shop", False),
+    ],
+)
+def test_a_workload_is_selected_in_its_namespace(attached, namespace, expected):
+    made = policy(attached, namespace=namespace)
+    assert of_workload([made], SCOPE) == ([made] if expected else [])
+
+
+@pytest.mark.parametrize(
+    ("target", "namespace", "expected"),
+    [
+        ("{name: web}", "shop", True),
+        ("{name: web, port: 80}", "shop", True),
+        ("{name: web, port: 81}", "shop", False),
+        ("{name: web}", "other", False),
+        ("{name: web, namespace: shop}", "other", True),
+        ("{name: other}", "shop", False),
+        ("{name: web, kind: ServiceEntry}", "shop", False),
+        ("{name: other}, {name: web}", "shop", True),
+    ],
+)
+def test_a_service_is_named(target, namespace, expected):
+    made = policy(f"targetRefs: [{target}]", namespace=namespace)
+    assert of_service([made], "Service", "shop", "web", 80) == ([made] if expected else [])
+
+
+def test_a_policy_without_targets_holds_for_no_service():
+    assert of_service([policy("selector: {}")], "Service", "shop", "web", 80) == []
+
+
+def test_several_stand_in_the_order_of_their_names():
+    made = [policy("selector: {}", name) for name in ("c", "a", "b")]
+    assert [title(each) for each in of_workload(made, SCOPE)] == ["shop/a", "shop/b", "shop/c"]
+    made = [policy("targetRefs: [{name: web}]", name) for name in ("c", "a")]
+    assert [title(each) for each in of_service(made, "Service", "shop", "web", 80)] == ["shop/a", "shop/c"]
