@@ -28,7 +28,7 @@ from meshd.identity.credentials import Credentials
 from meshd.net.dial import Dialler
 from meshd.net.sweep import Sweeper
 from meshd.net.tls import Mode, TlsIdentity
-from meshd.routing.http_routes import Defaults, Parent, World, build_table
+from meshd.routing.http_routes import AnyRoute, Defaults, Parent, World, build_table
 from meshd.routing.matcher import Match, compile_policy_match
 from meshd.routing.table import Candidate, RouteTable
 from meshd.snapshot import Plan, Snapshot
@@ -210,7 +210,8 @@ class _Compiler:
     def _table(self, backend: _Backend) -> RouteTable:
         known = backend.known
         parent = Parent(known.kind, known.namespace, known.name, known.port, known.port_name)
-        routes = [each.model for each in self._documents.http_routes]
+        routes: list[AnyRoute] = [each.model for each in self._documents.http_routes]
+        routes += [each.model for each in self._documents.grpc_routes]
         world = World(self._find_cluster, chain_of)
         return build_table(parent, routes, self._proxy.namespace, Defaults(backend.route, known.cluster), world)
 

@@ -2,14 +2,16 @@
 wrote it, so each is an error that names the place."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from meshd.config.authorization import AuthorizationPolicy
 from meshd.config.documents import Document, Documents
 from meshd.config.errors import ConfigError, Path, Problem
+from meshd.config.grpc_route import GRPCBackendRef, GRPCMatch, GRPCRule
+from meshd.config.http_route import HTTPBackendRef, HTTPMatch, HTTPRule
 from meshd.config.model import Resource
 from meshd.config.policy_match import PolicyMatch
-from meshd.config.route_filters import HTTPFilter
+from meshd.config.route_filters import GRPCFilter, HTTPFilter
 from meshd.http.framing import CONNECTION_FIELDS
 
 WHY = "is not supported yet"
@@ -28,7 +30,6 @@ def refuse_unserved(documents: Documents) -> None:
 
 def _kinds(documents: Documents) -> Iterator[Problem]:
     kinds: tuple[tuple[Document[Resource], ...], ...] = (
-        documents.grpc_routes,
         documents.tcp_routes,
         documents.tls_routes,
         documents.request_authentications,
@@ -63,19 +64,26 @@ def _is_seen(name: str) -> bool:
     return field in _SEEN or field not in CONNECTION_FIELDS
 
 
+def _all_rules(documents: Documents) -> Iterator[tuple[Document[Resource], Sequence[HTTPRule | GRPCRule]]]:
+    yield from ((each, each.model.spec.rules) for each in documents.http_routes)
+    yield from ((each, each.model.spec.rules) for each in documents.grpc_routes)
+
+
 def _routes(documents: Documents) -> Iterator[Problem]:
-    for document in documents.http_routes:
-        for place, rule in enumerate(document.model.spec.rules):
+    for document, rules in _all_rules(documents):
+        for place, rule in enumerate(rules):
             at: Path = ("spec", "rules", place)
             if rule.session_persistence is not None:
                 yield _problem(document, (*at, "sessionPersistence"), f"session persistence {WHY}")
-            for index, match in enumerate(rule.matches):
+            matches: Sequence[HTTPMatch | GRPCMatch] = rule.matches
+            for index, match in enumerate(matches):
                 for number, header in enumerate(match.headers):
                     if not _is_seen(header.name):
                         where = (*at, "matches", index, "headers", number, "name")
                         yield _problem(document, where, f"field {header.name!r} {THE_CONNECTION_S}")
             yield from _filters(document, (*at, "filters"), rule.filters)
-            for index, backend in enumerate(rule.backend_refs):
+            backends: Sequence[HTTPBackendRef | GRPCBackendRef] = rule.backend_refs
+            for index, backend in enumerate(backends):
                 yield from _filters(document, (*at, "backendRefs", index, "filters"), backend.filters)
 
 
@@ -95,7 +103,7 @@ def _policy_match(document: Document[Resource], at: Path, match: PolicyMatch | N
             yield _problem(document, where, f"field {header.name!r} {THE_CONNECTION_S}")
 
 
-def _filters(document: Document[Resource], at: Path, filters: Iterable[HTTPFilter]) -> Iterator[Problem]:
+def _filters(document: Document[Resource], at: Path, filters: Sequence[HTTPFilter | GRPCFilter]) -> Iterator[Problem]:
     for place, each in enumerate(filters):
         if each.type in ("RequestMirror", "CORS"):
             yield _problem(document, (*at, place, "type"), f"filter {each.type} {WHY}")

@@ -9,7 +9,6 @@ from meshd.unserved import refuse_unserved
 
 GATEWAY, SECURITY, OURS = "gateway.networking.k8s.io/v1", "security.istio.io/v1", "meshd.dev/v1alpha1"
 KINDS = {
-    "grpc_routes": ("GRPCRoute", GATEWAY, "parentRefs: []"),
     "tcp_routes": ("TCPRoute", GATEWAY, "rules: [{backendRefs: [{name: a, port: 1}]}]"),
     "tls_routes": ("TLSRoute", GATEWAY, "hostnames: [a.test]\nrules: [{backendRefs: [{name: a, port: 1}]}]"),
     "request_authentications": ("RequestAuthentication", SECURITY, "jwtRules: [{issuer: a}]"),
@@ -63,6 +62,12 @@ def test_parts_of_routes(rule, field):
     ((found, expected),) = problems(http_routes=route(rule))
     assert found == field
     assert expected.endswith("is not supported yet")
+
+
+@pytest.mark.parametrize("match", ["sessionPersistence: {}", "matches: [{headers: [{name: te, value: trailers}]}]"])
+def test_parts_of_routes_of_calls(match):
+    ((found, _),) = problems(grpc_routes=text_of("GRPCRoute", GATEWAY, f"rules:\n- {match}"))
+    assert found.startswith("spec.rules[0]." + match.partition(":")[0])
 
 
 @pytest.mark.parametrize("kind", ["Request", "Response"])

@@ -1,21 +1,26 @@
-"""From HTTPRoutes to the table of one service port.
+"""From HTTPRoutes and GRPCRoutes to the table of one service port.
 
 Sources: Gateway API HTTPRoute and GEP-1294: a route in the namespace of its Service binds every caller, one in a
 caller's own namespace binds that namespace alone and goes before it. A backend that does not exist keeps its weight
-and answers 500. A rule without backends answers 500; a service without routes gets its own traffic.
+and answers 500. A rule without backends answers 500; a service without routes gets its own traffic. Where GRPCRoutes
+are attached to a port they alone act there: what is more special goes first.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
+from meshd.config.grpc_route import GRPCMatch, GRPCRoute
 from meshd.config.http_route import HTTPBackendRef, HTTPRoute, HTTPRule
 from meshd.config.references import ISTIO_NETWORKING_GROUP, ParentRef
 from meshd.config.route_filters import HTTPFilter
 from meshd.core.chain import Chain
 from meshd.core.route import Route, Target
-from meshd.routing.matcher import compile_match
+from meshd.routing.grpc_routes import as_http_rule, compile_call
+from meshd.routing.matcher import Match, compile_match
 from meshd.routing.table import Candidate, RouteTable
 
+AnyRoute: TypeAlias = HTTPRoute | GRPCRoute
 ChainOf = Callable[[Iterable[HTTPFilter], bytes], Chain]  # filters and the prefix that was matched → their steps
 # Kind, name and port of a backend → its cluster, empty when there is none. Service and ServiceEntry are named
 # namespace/name, a Hostname by itself; port 0 means the only one there is.
@@ -50,17 +55,20 @@ class World:
 
 
 def build_table(
-    parent: Parent, routes: Iterable[HTTPRoute], own_namespace: str, defaults: Defaults, world: World
+    parent: Parent, routes: Iterable[AnyRoute], own_namespace: str, defaults: Defaults, world: World
 ) -> RouteTable:
     """The table of one service port as callers in `own_namespace` see it."""
     attached = [route for route in routes if any(_means(ref, route, parent) for ref in route.spec.parent_refs)]
+    attached = [route for route in attached if isinstance(route, GRPCRoute)] or attached
     consumer = [route for route in attached if route.namespace == own_namespace != parent.namespace]
     chosen = consumer or [route for route in attached if route.namespace == parent.namespace]
     chosen.sort(key=lambda route: (route.metadata.creation_timestamp or "", route.namespace, route.name))
     candidates: list[Candidate] = []
     for route in chosen:
-        for place, rule in enumerate(route.spec.rules):
-            candidates += _candidates(route, place, rule, len(candidates), _Context(defaults, world))
+        for place, (rule, matches) in enumerate(_rules(route)):
+            named = f"{route.kind}/{route.namespace}/{route.name}/{rule.name or place}"
+            context = _Context(named, route.namespace, defaults, world)
+            candidates += _candidates(rule, matches, len(candidates), context)
     if not chosen:
         own = Target(defaults.cluster)
         whole = replace(
@@ -70,7 +78,19 @@ def build_table(
     return RouteTable(candidates)
 
 
-def _means(ref: ParentRef, route: HTTPRoute, parent: Parent) -> bool:
+def _rules(route: AnyRoute) -> Iterator[tuple[HTTPRule, list[tuple[Match, str]]]]:
+    """Each rule with its compiled matches and how their paths are written."""
+    if isinstance(route, GRPCRoute):
+        for call_rule in route.spec.rules:
+            matches = call_rule.matches or (GRPCMatch.model_construct(),)
+            yield as_http_rule(call_rule), [compile_call(match) for match in matches]
+    else:
+        for rule in route.spec.rules:
+            every = rule.matches or HTTPRule().matches
+            yield rule, [(compile_match(match), match.path.value) for match in every]
+
+
+def _means(ref: ParentRef, route: AnyRoute, parent: Parent) -> bool:
     if not (ref.is_service if parent.kind == "Service" else ref.is_service_entry):
         return False
     if ref.name != parent.name or (ref.namespace or route.namespace) != parent.namespace:
@@ -82,20 +102,22 @@ def _means(ref: ParentRef, route: HTTPRoute, parent: Parent) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Context:
+    name: str  # of the rule
+    namespace: str  # of its route
     defaults: Defaults
     world: World
 
 
-def _candidates(route: HTTPRoute, place: int, rule: HTTPRule, order: int, context: _Context) -> Iterator[Candidate]:
-    rule_name = rule.name or str(place)
-    for match in rule.matches or HTTPRule().matches:
-        compiled = compile_match(match)
+def _candidates(
+    rule: HTTPRule, matches: Iterable[tuple[Match, str]], order: int, context: _Context
+) -> Iterator[Candidate]:
+    for compiled, template in matches:
         prefix = compiled.path if compiled.kind == "PathPrefix" else b""
         made = replace(
             context.defaults.route,
-            name=f"HTTPRoute/{route.namespace}/{route.name}/{rule_name}",
-            template=match.path.value,
-            targets=tuple(_target(ref, route.namespace, prefix, context.world) for ref in rule.backend_refs),
+            name=context.name,
+            template=template,
+            targets=tuple(_target(ref, context.namespace, prefix, context.world) for ref in rule.backend_refs),
             total_weight=sum(ref.weight for ref in rule.backend_refs),
             chain=context.defaults.route.chain + context.world.chain_of(rule.filters, prefix),
         )

@@ -23,7 +23,7 @@ CASES = [
     pytest.param(test, case, id=f"{test['test']}-{place}")
     for test in EXPECTED["tests"]
     for place, case in enumerate(test["cases"])
-    if case["request"]["protocol"] == "http" and "to_pod" not in case["request"]
+    if case["request"]["protocol"] in ("http", "grpc") and "to_pod" not in case["request"]
 ]
 
 
@@ -43,7 +43,7 @@ def plan_for(tmp_path_factory):
         kept = []
         for name in (*EXPECTED["base_manifests"], *manifests):
             documents = yaml.safe_load_all((HOME / name).read_text())
-            kept += [each for each in documents if each and each["kind"] in ("Service", "HTTPRoute")]
+            kept += [each for each in documents if each and each["kind"] in ("Service", "HTTPRoute", "GRPCRoute")]
         file = tmp_path_factory.mktemp("policies") / "all.yaml"
         file.write_text(yaml.safe_dump_all(kept))
         name = to if "." in to else to.replace(":", f".{namespace}:")
