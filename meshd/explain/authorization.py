@@ -1,0 +1,72 @@
+"""Every authorization rule and what it made of a request: the compiled rules that serve traffic, asked one by one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from meshd.config.authorization import AuthorizationPolicy
+from meshd.config.documents import Document, Documents
+from meshd.core.chain import Chain
+from meshd.core.exchange import Exchange
+from meshd.filters.authz import Authorizer, Entry
+
+
+@dataclass(frozen=True, slots=True)
+class RuleTrace:
+    """One rule. `failed` is the first predicate that did not hold, in the alternative that came furthest."""
+
+    policy: str  # namespace/name
+    rule: int
+    action: str
+    enforced: bool  # AUDIT and dry-run rules only take notes
+    matched: bool
+    decided: bool
+    failed: str
+    observed: str
+    place: str  # file:line
+
+
+def authorizers(chain: Chain) -> Iterator[Authorizer]:
+    """Those whose step is in a chain."""
+    for step in chain.on_request:
+        owner: object = getattr(step, "__self__", None)
+        if isinstance(owner, Authorizer):
+            yield owner
+
+
+def trace_rules(chain: Chain, exchange: Exchange, documents: Documents) -> tuple[RuleTrace, ...]:
+    """Every rule of the policies that select this workload, DENY before ALLOW, as the engine takes them."""
+    places = {_name(document): document for document in documents.authorization_policies}
+    found: list[RuleTrace] = []
+    for authorizer in authorizers(chain):
+        verdict = authorizer.decide(exchange)
+        decider = (verdict.policy, verdict.rule, verdict.action)
+        for entries, enforced in (
+            (authorizer.deny, True),
+            (authorizer.allow, True),
+            (authorizer.audit, False),
+            (authorizer.shadow, False),
+        ):
+            for entry in entries:
+                own = entry.verdict
+                decided = enforced and (own.policy, own.rule, own.action) == decider
+                found.append(_trace(entry, exchange, places.get(own.policy), enforced=enforced, decided=decided))
+    return tuple(found)
+
+
+def _trace(
+    entry: Entry, exchange: Exchange, document: Document[AuthorizationPolicy] | None, *, enforced: bool, decided: bool
+) -> RuleTrace:
+    own, failure = entry.verdict, entry.rule.first_failure(exchange)
+    failed = observed = ""
+    if failure is not None:
+        failed = failure[1].name
+        observed = failure[1].observed(exchange).decode("utf-8", "backslashreplace") or "nothing"
+    place = ""
+    if document is not None:
+        file, line, _ = document.where(("spec", "rules", own.rule))
+        place = f"{file}:{line}"
+    return RuleTrace(own.policy, own.rule, own.action, enforced, failure is None, decided, failed, observed, place)
+
+
+def _name(document: Document[AuthorizationPolicy]) -> str:
+    return f"{document.model.namespace}/{document.model.name}"
