@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from meshd.config.authorization import AuthorizationPolicy
 from meshd.config.documents import Document, Documents
 from meshd.config.errors import ConfigError, Path, Problem
-from meshd.config.grpc_route import GRPCBackendRef, GRPCMatch, GRPCRule
-from meshd.config.http_route import HTTPBackendRef, HTTPMatch, HTTPRule
+from meshd.config.grpc_route import GRPCBackendRef, GRPCHeaderMatch, GRPCMatch, GRPCRule
+from meshd.config.http_route import HeaderMatch, HTTPBackendRef, HTTPMatch, HTTPRule
 from meshd.config.model import Resource
 from meshd.config.policy_match import PolicyMatch
 from meshd.config.route_filters import GRPCFilter, HTTPFilter
@@ -77,7 +77,8 @@ def _routes(documents: Documents) -> Iterator[Problem]:
                 yield _problem(document, (*at, "sessionPersistence"), f"session persistence {WHY}")
             matches: Sequence[HTTPMatch | GRPCMatch] = rule.matches
             for index, match in enumerate(matches):
-                for number, header in enumerate(match.headers):
+                headers: Sequence[HeaderMatch | GRPCHeaderMatch] = match.headers
+                for number, header in enumerate(headers):
                     if not _is_seen(header.name):
                         where = (*at, "matches", index, "headers", number, "name")
                         yield _problem(document, where, f"field {header.name!r} {THE_CONNECTION_S}")
