@@ -22,6 +22,7 @@ from meshd.proxy.rescue import CRASHED, LOOPED, NO_BACKEND, NO_ROUTE, rescue
 from meshd.proxy.upload import Upload
 from meshd.routing.split import pick_target
 from meshd.snapshot import Plan
+from meshd.telemetry.tracing import hang_under
 from meshd.upstream.cluster import Cluster
 from meshd.upstream.http1 import Http1Connection
 from meshd.upstream.pool import Pool
@@ -151,6 +152,8 @@ class _Trip:
         endpoint = cluster.pick(now, 0, [a.endpoint for a in attempts] if attempts else ())
         if endpoint is None:
             raise UpstreamError(503, flags.NO_HEALTHY_UPSTREAM, "no_healthy_upstream", retry=Resend.UNSENT)
+        if attempts and self.exchange.trace is not None:
+            hang_under(self.exchange.head, self.exchange.trace, len(attempts) + 1)
         attempt = Attempt(endpoint, now)
         attempts.append(attempt)
         endpoint.active += 1

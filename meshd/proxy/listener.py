@@ -18,7 +18,7 @@ from meshd.net import wait
 from meshd.proxy.rescue import LOOPED, NO_CONNECT, NO_ROUTE
 from meshd.snapshot import Plan
 from meshd.telemetry.records import Recorder
-from meshd.telemetry.tracing import Sampler, format_traceparent, start_trace
+from meshd.telemetry.tracing import Sampler, attempt_span_id, format_traceparent, start_trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,8 @@ class Listener:
         exchange = Exchange(head, peer, now, inbound=plan.inbound)
         exchange.listener = plan.name
         trace = exchange.trace = start_trace(head, self._sampler, self._random)
-        parent = format_traceparent(trace.trace_id, trace.span_id, sampled=trace.sampled)
+        first = attempt_span_id(trace.span_id, 1)
+        parent = format_traceparent(trace.trace_id, first, sampled=trace.sampled)
         exchange.request_id = prepare(head, hop, parent)
         return exchange
 

@@ -114,6 +114,14 @@ def attempt_span_id(span_id: int, number: int) -> int:
     return (span_id + number * STEP) & MASK_64 or STEP
 
 
+def hang_under(head: RequestHead, trace: TraceContext, number: int) -> None:
+    """Let `head`, which carries the traceparent of an earlier attempt, carry that of attempt `number`; a head that a
+    policy has rid of it stays without."""
+    parent = format_traceparent(trace.trace_id, attempt_span_id(trace.span_id, number), sampled=trace.sampled)
+    head.headers = [(name, parent if name == b"traceparent" else value) for name, value in head.headers]
+    head.changed()
+
+
 def bound_state(state: bytes) -> bytes:
     """The tracestate to pass on: past 512 octets whole members go, long ones first, then from the end."""
     if len(state) <= STATE_LIMIT:

@@ -5,12 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshd.core.head import RequestHead
+from meshd.core.trace import TraceContext
 from meshd.telemetry.tracing import (
     MASK_56,
     Sampler,
     attempt_span_id,
     bound_state,
     format_traceparent,
+    hang_under,
     parse_traceparent,
     start_trace,
 )
@@ -194,3 +196,20 @@ def test_attempts_have_ids_of_their_own(span_id):
 
 def test_a_sampler_shows_its_ratio():
     assert repr(Sampler(0.25)) == "<Sampler 0.25>"
+
+
+@given(trace_ids, span_ids, st.booleans(), st.integers(2, 12))
+def test_a_head_that_goes_out_again_names_the_span_of_that_attempt(trace_id, span_id, sampled, number):
+    trace = TraceContext(trace_id, span_id, sampled=sampled)
+    head = RequestHead(b"GET", b"/", b"a", [(b"x-a", b"1"), (b"traceparent", VALID), (b"x-b", b"2")])
+    assert head.get(b"traceparent") == VALID  # looked up before, as filters do
+    hang_under(head, trace, number)
+    assert [name for name, _ in head.headers] == [b"x-a", b"traceparent", b"x-b"]
+    found = parse_traceparent(head.get(b"traceparent"))
+    assert found == (trace_id, attempt_span_id(span_id, number), sampled)
+
+
+def test_a_head_without_a_traceparent_gets_none():
+    head = RequestHead(b"GET", b"/", b"a", [(b"x-a", b"1")])
+    hang_under(head, TraceContext(TRACE, PARENT), 2)
+    assert head.headers == [(b"x-a", b"1")]
