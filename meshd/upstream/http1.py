@@ -31,7 +31,7 @@ class Http1Connection:
         try:
             await self.stream.send(self.codec.send_request(head, body, end=end))
         except StreamBroken as error:
-            raise self._lost(error) from error
+            raise self._lost(error, unsent=error.unsent) from error
 
     async def send(self, data: bytes) -> None:
         """Write more of the body."""
@@ -118,9 +118,12 @@ class Http1Connection:
             raise self._lost(StreamBroken("the peer closed the connection"))
         self.codec.receive(data)
 
-    def _lost(self, error: StreamBroken) -> UpstreamError:
-        """How sure we are that the request was not executed decides who may send it again."""
-        if error.unsent and not self.responding:
+    def _lost(self, error: StreamBroken, *, unsent: bool = False) -> UpstreamError:
+        """How sure we are that the request was not executed decides who may send it again.
+
+        `unsent`: not one octet was written. Only who writes the head can know that; later writes follow what is out.
+        """
+        if unsent:
             retry = Resend.UNSENT
         elif self.responding:
             retry = Resend.IF_SAFE

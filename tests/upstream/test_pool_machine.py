@@ -103,7 +103,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.streams = streams
         self.wanted = eager  # the floor is
         self.holders = []
-        self.line = []  # of those who wait, in the order they came
+        self.line_before = []
         self.swept_at = self.failed_at = -NEVER
         self.known_closed = set()
         self.released_broken = set()
@@ -126,6 +126,15 @@ class PoolMachine(RuleBasedStateMachine):
         return [holder.connection for holder in self.holders if holder.connection is not None and not holder.gone]
 
     @property
+    def waiting(self):
+        return [holder for holder in self.holders if holder.waits]
+
+    @property
+    def line(self):
+        """Those who neither have a connection nor dial, in the order they came."""
+        return [each for each in self.waiting if each.ticket is not None and not each.ticket.permit]
+
+    @property
     def floor(self):
         """How many connections there have to be, sooner or later."""
         kept = self.wanted and not self.pool.closed
@@ -137,7 +146,7 @@ class PoolMachine(RuleBasedStateMachine):
         return [connection for connection in self.dialler.open if connection not in held]
 
     def choose(self, things, number):
-        return things[number % len(things)] if things else None
+        return things[number % len(things)]
 
     # -- exchanges ---------------------------------------------------------------------------------------------------
 
@@ -162,9 +171,20 @@ class PoolMachine(RuleBasedStateMachine):
             assert full or (is_held and alone)
         elif holder.ticket is None:
             assert self.dialler.begun > begun, "neither dials nor waits"
+            assert not self.line, "overtakes those in line"
             assert not is_held
         else:
             assert not room or is_held or self.line, "waits though there is room"
+
+    @rule(count=st.integers(2, 5))
+    def crowd(self, count):
+        for _ in range(count):
+            self.acquire(None)
+
+    @rule(count=st.integers(1, 4))
+    def dials_succeed(self, count):
+        for dial in self.dialler.under_way[:count]:
+            self.world.do(dial.succeed)
 
     @rule(careful=st.booleans())
     def take(self, careful):
@@ -177,31 +197,30 @@ class PoolMachine(RuleBasedStateMachine):
         holder.was_dead = connection.dead and (careful or not connection.quiet) and self.streams == 1
         self.holders.append(holder)
 
+    @precondition(lambda self: self.held)
     @rule(number=ANY, reusable=st.booleans())
     def release(self, number, reusable):
         holder = self.choose([each for each in self.holders if each.connection is not None and not each.gone], number)
-        if holder is None:
-            return
         holder.gone = True
         if not reusable:
             self.released_broken.add(holder.connection)
         self.world.do(lambda: self.pool.release(holder.connection, self.now, reusable=reusable))
 
+    @precondition(lambda self: self.waiting)
     @rule(number=ANY)
     def cancel(self, number):
-        holder = self.choose([each for each in self.holders if each.waits], number)
-        if holder is not None:
-            self.world.do(holder.scope.cancel)
-            assert holder.gone
+        holder = self.choose(self.waiting, number)
+        self.world.do(holder.scope.cancel)
+        assert holder.gone
 
+    @precondition(lambda self: self.waiting)
     @rule(number=ANY, ending=st.sampled_from(["released", "dialled", "failed", "expired"]), first=st.booleans())
     def cancel_as_the_wait_ends(self, number, ending, first):
         """Both in one turn, in either order."""
-        holder = self.choose([each for each in self.holders if each.waits], number)
-        if holder is not None:
-            steps = [holder.scope.cancel, lambda: self.end_wait(holder, ending)]
-            self.world.do(lambda: [step() for step in (steps if first else steps[::-1])])
-            assert not holder.waits
+        holder = self.choose(self.waiting, number)
+        steps = [holder.scope.cancel, partial(self.end_wait, holder, ending)]
+        self.world.do(lambda: [step() for step in (steps if first else steps[::-1])])
+        assert not holder.waits
 
     def end_wait(self, holder, ending):
         holding = [each for each in self.holders if each.connection is not None and not each.gone]
@@ -216,41 +235,41 @@ class PoolMachine(RuleBasedStateMachine):
         elif ending == "expired" and holder.ticket is not None:
             holder.ticket.expire()
 
+    @precondition(lambda self: self.line)
     @rule(number=ANY)
     def expire(self, number):
-        holder = self.choose([each for each in self.holders if each.waits and each.ticket is not None], number)
-        if holder is not None and holder in self.line:
-            self.world.do(holder.ticket.expire)
-            assert holder.error is not None
-            assert holder.error.flag == flags.REQUEST_TIMEOUT
+        holder = self.choose(self.line, number)
+        self.world.do(holder.ticket.expire)
+        assert holder.error is not None
+        assert holder.error.flag == flags.REQUEST_TIMEOUT
 
     # -- the other side ----------------------------------------------------------------------------------------------
 
+    @precondition(lambda self: self.dialler.under_way)
     @rule(number=ANY)
     def dial_succeeds(self, number):
         dial = self.choose(self.dialler.under_way, number)
-        if dial is not None:
-            self.world.do(dial.succeed)
+        self.world.do(dial.succeed)
 
+    @precondition(lambda self: self.dialler.under_way)
     @rule(number=ANY)
     def dial_fails(self, number):
         dial = self.choose(self.dialler.under_way, number)
-        if dial is not None:
-            self.failed_at = self.now
-            self.world.do(dial.fail)
+        self.failed_at = self.now
+        self.world.do(dial.fail)
 
+    @precondition(lambda self: self.dialler.open)
     @rule(number=ANY, heard=st.booleans())
     def peer_closes(self, number, heard):
         connection = self.choose(self.dialler.open, number)
-        if connection is not None:
-            connection.dead = True
-            connection.quiet = not heard
+        connection.dead = True
+        connection.quiet = not heard
 
+    @precondition(lambda self: self.streams > 1 and self.dialler.open)
     @rule(number=ANY, room=st.booleans())
     def peer_has_room(self, number, room):
         connection = self.choose(self.dialler.open, number)
-        if connection is not None and self.streams > 1:
-            connection.room = room
+        connection.room = room
 
     # -- time --------------------------------------------------------------------------------------------------------
 
@@ -263,7 +282,7 @@ class PoolMachine(RuleBasedStateMachine):
         dead = {connection for connection in self.idle if connection.dead} if known else None
         self.swept_at = self.now
         self.world.do(self.pool.sweep, self.now, dead)
-        for holder in self.line_now():
+        for holder in self.line:
             assert holder.deadline > self.now, "still waits though its time is over"
         spare = self.pool.live - self.settings.warm
         for connection in self.idle:
@@ -273,26 +292,22 @@ class PoolMachine(RuleBasedStateMachine):
         if self.pool.live < self.floor:
             assert self.dialler.under_way or self.now < self.failed_at + REFILL_PAUSE_MAX, "nobody sees to the floor"
 
-    @precondition(lambda self: self.swept_at > 1.0)
+    @precondition(lambda self: self.now > 30.0 and not self.pool.closed)
     @rule()
     def close(self):
         self.world.do(self.pool.close)
 
     # -- laws --------------------------------------------------------------------------------------------------------
 
-    def line_now(self):
-        return [each for each in self.holders if each.waits and each.ticket is not None and not each.ticket.permit]
-
     @invariant()
     def nobody_is_lost_or_overtaken(self):
-        line = self.line_now()
+        line = self.line
         for holder in line:
             assert not holder.ticket.event.is_set(), "told, and still waiting"
-        served = [each for each in self.line if each not in line and each.ticket.error is None and not each.gone]
-        served = [each for each in served if each.ticket.connection is not None or each.ticket.permit]
-        ahead = [each for each in self.line if each in line or each in served]
-        assert ahead[: len(served)] == served, "served out of turn"
-        self.line = line
+        served = [each.ticket.connection is not None or each.ticket.permit for each in self.line_before]
+        ordered = [was for was, each in zip(served, self.line_before, strict=True) if was or each in line]
+        assert ordered == sorted(ordered, reverse=True), "served out of turn"
+        self.line_before = line
         assert len(line) <= self.settings.max_pending
         if line:
             assert not self.idle, "waits beside an idle connection"
