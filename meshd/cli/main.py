@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "up": "run a whole mesh on loopback and show what happens to its traffic",
     "run": "run a sidecar, alone or around an app",
     "check": "validate a bootstrap, its policies and certificates, or policies alone",
+    "explain": "say why a request is let through, refused or routed as it is",
     "schema": "print the JSON Schema of a kind of document, or list the kinds",
     "ca": "issue, renew, revoke and check certificates",
 }

@@ -54,7 +54,7 @@ class Answer:
     def outcome(self) -> tuple[object, ...]:
         """Equal when a client could not tell two answers apart."""
         name = self.route.name if self.route is not None else ""
-        return self.kind, self.status, name, self.split, self.location, self.forwarded if name else ""
+        return self.kind, self.status, name, self.split, self.location, self.delay
 
 
 class World:
@@ -121,7 +121,7 @@ def _answer(exchange: Exchange, plan: Plan, reply: Reply | None) -> Answer:
     kind: Kind
     if reply is None or (reply is NO_BACKEND and route is not None and _has_backend(route, plan)):
         answer = Answer("forwarded", verdict=verdict, route=route, delay=exchange.delay)
-        return replace(answer, forwarded=_shown(exchange.head))
+        return replace(answer, forwarded=_shown(exchange.head) if _is_certain(route) else "")
     if reply.flag == DENIED:
         kind = "denied"
     elif reply is NO_ROUTE:
@@ -134,6 +134,11 @@ def _answer(exchange: Exchange, plan: Plan, reply: Reply | None) -> Answer:
 
 def _has_backend(route: Route, plan: Plan) -> bool:
     return any(target.weight and target.cluster in plan.clusters for target in route.targets)
+
+
+def _is_certain(route: Route | None) -> bool:
+    """Whether the request leaves in one form, whichever side of the split it takes."""
+    return route is not None and (len(route.targets) == 1 or not any(each.chain.on_request for each in route.targets))
 
 
 def _shown(head: RequestHead) -> str:
