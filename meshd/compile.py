@@ -12,7 +12,9 @@ from random import Random
 from meshd.config.backend_policy import BackendPolicy
 from meshd.config.documents import Documents
 from meshd.config.errors import ConfigError, Problem
+from meshd.config.fault_policy import FaultPolicy
 from meshd.config.proxy import Inbound, Outbound, Proxy
+from meshd.config.rate_limit_policy import RateLimitPolicy
 from meshd.core.chain import Chain
 from meshd.core.route import RetryPolicy, Route, Target
 from meshd.discovery.known_port import KnownPort, Place
@@ -20,9 +22,11 @@ from meshd.discovery.static import entry_ports, service_ports
 from meshd.filters.attachment import of_service, of_workload
 from meshd.filters.authz import authorization_chain
 from meshd.filters.base import Scope
+from meshd.filters.buckets import OCTETS, Buckets
 from meshd.filters.fault import fault_chain
 from meshd.filters.of_route import chain_of
 from meshd.filters.peer_authentication import mode_for
+from meshd.filters.rate_limit import rate_limit_chain
 from meshd.http.forwarding import Forwarding
 from meshd.identity.credentials import Credentials
 from meshd.net.dial import Dialler
@@ -49,13 +53,16 @@ def compile_snapshot(
     previous: Snapshot | None,
     *,
     serves: bool = True,
+    buckets: Buckets | None = None,
 ) -> Snapshot:
     """The world of this generation. Raises ConfigError; `previous` is left as it is.
 
-    One that is only asked questions and never serves needs no certificates: `serves=False`.
+    One that is only asked questions and never serves needs no certificates: `serves=False`. Workers give the `buckets`
+    of rate limits, which they share with each other and from generation to generation.
     """
     compiler = _Compiler(proxy, documents, credentials, previous)
     compiler.needs_identity = serves
+    compiler.buckets = buckets or compiler.buckets
     return compiler.snapshot()
 
 
@@ -80,6 +87,7 @@ class _Compiler:
         "_previous",
         "_proxy",
         "_random",
+        "buckets",
         "needs_identity",
     )
 
@@ -100,6 +108,7 @@ class _Compiler:
         self._backends: dict[str, _Backend] = {}
         self._by_name: dict[tuple[str, str, int], str] = {}
         self.needs_identity = True
+        self.buckets = Buckets(bytearray(OCTETS))
 
     def snapshot(self) -> Snapshot:
         """Put it together."""
@@ -171,10 +180,14 @@ class _Compiler:
 
     def _service_chain(self, known: KnownPort) -> Chain:
         """What policies of ours do to every call of this service, before the filters of its routes."""
-        faults = [each.model for each in self._documents.fault_policies]
-        return fault_chain(
-            of_service(faults, known.kind, known.namespace, known.name, known.port), compile_policy_match, self._random
-        )
+        documents, here = self._documents, (known.kind, known.namespace, known.name, known.port)
+        limits = of_service([each.model for each in documents.rate_limit_policies], *here)
+        faults = of_service([each.model for each in documents.fault_policies], *here)
+        return self._limits_and_faults(limits, faults, known.cluster)
+
+    def _limits_and_faults(self, limits: list[RateLimitPolicy], faults: list[FaultPolicy], where: str) -> Chain:
+        limited = rate_limit_chain(limits, where, compile_policy_match, self.buckets)
+        return limited + fault_chain(faults, compile_policy_match, self._random)
 
     def _policy_for(self, known: KnownPort) -> BackendPolicy | None:
         found = None
@@ -296,8 +309,9 @@ class _Compiler:
             root_namespace=ROOT_NAMESPACE,
         )
         allowed = authorization_chain([each.model for each in self._documents.authorization_policies], scope)
+        limits = of_workload([each.model for each in self._documents.rate_limit_policies], scope)
         faults = of_workload([each.model for each in self._documents.fault_policies], scope)
-        return allowed + fault_chain(faults, compile_policy_match, self._random)
+        return allowed + self._limits_and_faults(limits, faults, f"port {port}")
 
     @property
     def _proxy_name(self) -> bytes:

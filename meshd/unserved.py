@@ -34,7 +34,6 @@ def _kinds(documents: Documents) -> Iterator[Problem]:
         documents.tls_routes,
         documents.request_authentications,
         documents.destination_rules,
-        documents.rate_limit_policies,
     )
     for kind in kinds:
         for document in kind:
@@ -95,6 +94,12 @@ def _limits_and_faults(documents: Documents) -> Iterator[Problem]:
             if rule.header is not None and not _is_seen(rule.header):
                 yield _problem(document, (*at, "header"), f"field {rule.header!r} {THE_CONNECTION_S}")
             yield from _policy_match(document, at, rule.match)
+    for limits in documents.rate_limit_policies:
+        for place, limit in enumerate(limits.model.spec.rules):
+            at = ("spec", "rules", place)
+            if limit.header and not _is_seen(limit.header):
+                yield _problem(limits, (*at, "key"), f"field {limit.header!r} {THE_CONNECTION_S}")
+            yield from _policy_match(limits, at, limit.match)
 
 
 def _policy_match(document: Document[Resource], at: Path, match: PolicyMatch | None) -> Iterator[Problem]:

@@ -13,7 +13,6 @@ KINDS = {
     "tls_routes": ("TLSRoute", GATEWAY, "hostnames: [a.test]\nrules: [{backendRefs: [{name: a, port: 1}]}]"),
     "request_authentications": ("RequestAuthentication", SECURITY, "jwtRules: [{issuer: a}]"),
     "destination_rules": ("DestinationRule", "networking.istio.io/v1", "host: a"),
-    "rate_limit_policies": ("RateLimitPolicy", OURS, "targetRefs: [{name: a}]\nrules: [{requests: 1}]"),
 }
 
 
@@ -101,6 +100,10 @@ def test_matches_of_policies_on_fields_of_the_connection(name, seen):
     rule = f"{{header: {name}, match: {{headers: [{{name: {name}, value: a}}]}}, abort: {{status: 503}}}}"
     found = problems(fault_policies=text_of("FaultPolicy", OURS, f"rules: [{rule}]"))
     places = ["spec.rules[0].header", "spec.rules[0].match.headers[0].name"]
+    assert [each for each, _ in found] == ([] if seen else places)
+    limit = f"{{key: 'header:{name}', match: {{headers: [{{name: {name}, value: a}}]}}, requests: 1}}"
+    found = problems(rate_limit_policies=text_of("RateLimitPolicy", OURS, f"rules: [{limit}]"))
+    places = ["spec.rules[0].key", "spec.rules[0].match.headers[0].name"]
     assert [each for each, _ in found] == ([] if seen else places)
 
 

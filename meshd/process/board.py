@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from meshd.filters.buckets import OCTETS, Buckets
+
 FIELDS: Final = 6
 UNRESPONSIVE: Final = 3.0  # seconds without a heartbeat after which health says so
 
@@ -87,14 +89,16 @@ class Row:
 
 
 class Board:
-    """The rows of one fleet: the controller's first, then one a worker slot; and whether the sidecar is ending."""
+    """The rows of one fleet: the controller's first, then one a worker slot; and whether the sidecar is ending. Beside
+    them, in memory of their own, the token buckets that workers draw from together."""
 
-    __slots__ = ("_cells", "bell", "rows")
+    __slots__ = ("_cells", "bell", "buckets", "rows")
 
     def __init__(self, workers: int) -> None:
         size = (workers + 2) * FIELDS * 8
         cells = memoryview(mmap.mmap(-1, size)).cast("d")
         self._cells = cells
+        self.buckets = Buckets(mmap.mmap(-1, OCTETS))
         self.bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.rows = [Row(cells[start : start + FIELDS], self.bell) for start in range(FIELDS, len(cells), FIELDS)]
 

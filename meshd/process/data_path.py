@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from meshd.compile import compile_snapshot
+from meshd.filters.buckets import Buckets
 from meshd.process.start import Accepted, WorkerStart
 from meshd.proxy.server import Server
 from meshd.snapshot import Snapshot
@@ -10,22 +11,25 @@ from meshd.telemetry.records import Recorder
 from meshd.telemetry.tracing import Sampler
 
 
-def compile_accepted(accepted: Accepted, before: Snapshot | None = None) -> Snapshot:
+def compile_accepted(
+    accepted: Accepted, before: Snapshot | None = None, *, buckets: Buckets | None = None
+) -> Snapshot:
     """The snapshot of a set; what did not change is taken over from the one before. Raises ConfigError."""
-    return compile_snapshot(accepted.proxy, accepted.documents, accepted.credentials, before)
+    return compile_snapshot(accepted.proxy, accepted.documents, accepted.credentials, before, buckets=buckets)
 
 
 class ServerPath:
     """A server, and how it comes to another snapshot."""
 
-    __slots__ = ("_server",)
+    __slots__ = ("_buckets", "_server")
 
     def __init__(self, start: WorkerStart, recorder: Recorder) -> None:
         accepted = start.accepted
         telemetry = accepted.proxy.spec.telemetry
-        self._server = Server(
-            compile_accepted(accepted), start.sockets, recorder, Sampler(telemetry.sampling if telemetry else 0.0)
-        )
+        self._buckets = start.board.buckets
+        snapshot = compile_accepted(accepted, buckets=self._buckets)
+        sampler = Sampler(telemetry.sampling if telemetry else 0.0)
+        self._server = Server(snapshot, start.sockets, recorder, sampler)
 
     async def run(self, *, ready: Callable[[], None]) -> None:
         """Serve until drained."""
@@ -37,7 +41,7 @@ class ServerPath:
 
     def adopt(self, accepted: Accepted) -> None:
         """Compile, then swap. Raises ConfigError, and goes on under the snapshot it has."""
-        self._server.swap(compile_accepted(accepted, self._server.snapshot))
+        self._server.swap(compile_accepted(accepted, self._server.snapshot, buckets=self._buckets))
 
     def statistics(self) -> dict[str, object]:
         """The server's."""

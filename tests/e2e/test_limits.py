@@ -42,7 +42,25 @@ FAULTS = """
       selector: {matchLabels: {app: server}}
       rules: [{match: {path: {value: /at-the-server}}, abort: {status: 507}}]
 """
-POLICIES = {"fault.test": FAULTS}
+LIMITS = """
+    apiVersion: meshd.dev/v1alpha1
+    kind: RateLimitPolicy
+    metadata: {name: limits, namespace: default}
+    spec:
+      targetRefs: [{kind: ServiceEntry, name: limit-test}]
+      rules:
+        - {match: {path: {value: /few}}, requests: 3, per: hour}
+        - {name: users, match: {path: {value: /user}}, requests: 1, per: hour, key: "header:x-user"}
+    ---
+    apiVersion: meshd.dev/v1alpha1
+    kind: RateLimitPolicy
+    metadata: {name: at-the-server, namespace: default}
+    spec:
+      selector: {matchLabels: {app: server}}
+      rules: [{match: {path: {value: /callers}}, requests: 2, per: hour, key: identity}]
+"""
+POLICIES = {"fault.test": FAULTS, "limit.test": LIMITS}
+WORKERS = 2
 
 
 @dataclass
@@ -67,7 +85,7 @@ class Pair:
             mesh.entry(host, self.server.address("inbound-0"), mesh=True, account="server")
             mesh.policy(f"policies-{host}", policies)
         telemetry = {"accessLog": {"path": str(self.log), "format": "json"}}
-        self.client = mesh.run("client", outbound=[{"listen": "127.0.0.1:0"}], telemetry=telemetry)
+        self.client = mesh.run("client", outbound=[{"listen": "127.0.0.1:0"}], telemetry=telemetry, workers=WORKERS)
         self.address = self.client.address("outbound-0")
 
     def call(self, host, path="/", method="GET", body=None, **headers) -> Answer:
@@ -155,3 +173,30 @@ def test_nobody_is_held_who_has_left(pair):
         connection.request("GET", "/asleep", headers={"host": "fault.test"})
         time.sleep(0.05)
     assert pair.logged("/asleep")["response_flags"] == "DI,DC"
+
+
+# -- rate limits ------------------------------------------------------------------------------------------------------
+
+
+def test_a_limit_holds_for_all_workers_together(pair):
+    answers = [pair.call("limit.test", "/few") for _ in range(40)]  # the kernel gives each worker about half of them
+    assert [answer.status for answer in answers] == [200] * 3 + [429] * 37
+    assert len(pair.origin.take()) == 3
+    fields = answers[-1].fields
+    assert 1100 < int(fields["retry-after"]) <= 1200
+    assert fields["ratelimit-policy"] == '"0";q=3;w=3600'
+    assert fields["ratelimit"] == f'"0";r=0;t={fields["retry-after"]}'
+    assert 'details="RL local_rate_limited[default/limits rule 0]"' in fields["proxy-status"]
+    entry = pair.logged("/few")
+    assert entry["authority"] == "limit.test"
+
+
+def test_a_limit_for_each_value_of_a_header(pair):
+    asked = ["a", "b", "a", "c", "b"]
+    statuses = [pair.call("limit.test", "/user", x_user=each).status for each in asked]
+    assert statuses == [200, 200, 429, 200, 429]
+
+
+def test_a_limit_for_each_caller_at_the_server(pair):
+    assert [pair.call("limit.test", "/callers").status for _ in range(4)] == [200, 200, 429, 429]
+    assert len(pair.origin.take()) == 2

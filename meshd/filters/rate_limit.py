@@ -1,0 +1,116 @@
+"""RateLimitPolicy: how many requests, for whom. All rules that take a request must have room for it.
+
+A bucket belongs to one rule, at one port of one service or of this workload, and, by the rule's key, to one caller
+identity or one value of a header. Callers without an identity share one bucket, and so do requests without the header:
+leaving it out is no way around the limit. A rule that is written anew with other numbers begins with full buckets.
+The buckets are those of the sidecar as a whole, whichever worker a request comes to (`buckets.py`).
+
+A denial says when to come back: Retry-After (RFC 9110 section 10.2.3), and RateLimit with RateLimit-Policy as the draft
+ietf-httpapi-ratelimit-headers writes them.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import ceil
+
+from meshd.config.rate_limit_policy import SECONDS, RateLimitPolicy, RateLimitRule
+from meshd.core import flags
+from meshd.core.chain import EMPTY_CHAIN, Chain
+from meshd.core.exchange import Exchange
+from meshd.core.reply import Reply
+from meshd.filters.attachment import CompileMatch, Matches, title
+from meshd.filters.buckets import Buckets, Rate, bucket_key
+from meshd.http.render import quote
+
+Look = Callable[[Exchange], bytes]  # who shares a bucket with this request
+LIMITED = b"rate limit exceeded"
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """One rule, ready to act."""
+
+    name: str
+    owner: str  # what the keys of its buckets begin with
+    matches: Matches | None
+    look: Look | None
+    everybody: int  # the key when all share one bucket
+    rate: Rate
+    policy: bytes  # RateLimit-Policy
+    label: bytes  # the name in RateLimit
+
+    def key(self, exchange: Exchange) -> int:
+        """Of the bucket that this request draws from."""
+        return self.everybody if self.look is None else bucket_key(self.owner, self.look(exchange))
+
+
+def rate_limit_chain(
+    policies: Iterable[RateLimitPolicy], where: str, compile_match: CompileMatch, buckets: Buckets
+) -> Chain:
+    """One step for all rules. `where` tells the ports apart that a policy is attached to."""
+    limits = tuple(
+        _limit(rule, f"{title(policy)} rule {rule.name or place}", where, compile_match)
+        for policy in policies
+        for place, rule in enumerate(policy.spec.rules)
+    )
+    if not limits:
+        return EMPTY_CHAIN
+
+    def step(exchange: Exchange) -> Reply | None:
+        now = exchange.started
+        taken: list[tuple[_Limit, int]] = []
+        for limit in limits:
+            if limit.matches is not None and not limit.matches(exchange.head):
+                continue
+            key = limit.key(exchange)
+            shortage = buckets.take(key, limit.rate, now)
+            if shortage:
+                for other, its_key in taken:
+                    buckets.give_back(its_key, other.rate, now)
+                exchange.note("rate_limit", limit.name)
+                return _denial(limit, shortage)
+            taken.append((limit, key))
+        return None
+
+    return Chain((step,))
+
+
+def _limit(rule: RateLimitRule, name: str, where: str, compile_match: CompileMatch) -> _Limit:
+    burst = rule.burst or rule.requests
+    owner = f"{where} {name}: {rule.requests} a {rule.per}, {burst} at once, by {rule.key}"
+    label = quote(name.rpartition(" ")[2].encode())
+    return _Limit(
+        name=name,
+        owner=owner,
+        matches=compile_match(rule.match) if rule.match is not None else None,
+        look=_look(rule),
+        everybody=bucket_key(owner, b""),
+        rate=Rate(1 / rule.rate, burst),
+        policy=b"%b;q=%d;w=%d" % (label, rule.requests, SECONDS[rule.per]),
+        label=label,
+    )
+
+
+def _look(rule: RateLimitRule) -> Look | None:
+    if rule.key == "identity":
+        return lambda exchange: exchange.peer.principal
+    if rule.header:
+        name = rule.header.encode()
+        return lambda exchange: exchange.head.get(name) or b""
+    return None
+
+
+def _denial(limit: _Limit, shortage: float) -> Reply:
+    seconds = ceil(shortage)
+    return Reply(
+        429,
+        flags.RATE_LIMITED,
+        f"local_rate_limited[{limit.name}]",
+        "connection_limit_reached",
+        headers=(
+            (b"retry-after", b"%d" % seconds),
+            (b"ratelimit-policy", limit.policy),
+            (b"ratelimit", b"%b;r=0;t=%d" % (limit.label, seconds)),
+        ),
+        body=LIMITED,
+    )
