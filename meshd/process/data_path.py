@@ -11,9 +11,7 @@ from meshd.telemetry.records import Recorder
 from meshd.telemetry.tracing import Sampler
 
 
-def compile_accepted(
-    accepted: Accepted, before: Snapshot | None = None, *, buckets: Buckets | None = None
-) -> Snapshot:
+def compile_accepted(accepted: Accepted, before: Snapshot | None = None, *, buckets: Buckets | None = None) -> Snapshot:
     """The snapshot of a set; what did not change is taken over from the one before. Raises ConfigError."""
     return compile_snapshot(accepted.proxy, accepted.documents, accepted.credentials, before, buckets=buckets)
 
