@@ -178,17 +178,25 @@ def _header(key: str, name: bytes, pair: tuple[tuple[str, ...], tuple[str, ...]]
 
     if wanted:
         yes = compile_strings(wanted)
+        there = "*" in wanted  # an empty field is none for an ALLOW, but no way around a DENY
         if deny:
-            yield Check(f"{key} values: {_shown(wanted)}", lambda x: any(map(yes, values(x))) or yes(look(x)), look)
+            yield Check(
+                f"{key} values: {_shown(wanted)}",
+                lambda x: any(map(yes, values(x))) or yes(look(x)) or (there and x.head.get(name) is not None),
+                look,
+            )
         else:
             yield Check(f"{key} values: {_shown(wanted)}", lambda x: all(map(yes, values(x))), look)
     if unwanted:
         no = compile_strings(unwanted)
+        gone = "*" in unwanted
         if deny:
             yield Check(f"{key} notValues: {_shown(unwanted)}", lambda x: not all(map(no, values(x))), look)
         else:
             yield Check(
-                f"{key} notValues: {_shown(unwanted)}", lambda x: not (any(map(no, values(x))) or no(look(x))), look
+                f"{key} notValues: {_shown(unwanted)}",
+                lambda x: not (any(map(no, values(x))) or no(look(x)) or (gone and x.head.get(name) is not None)),
+                look,
             )
 
 

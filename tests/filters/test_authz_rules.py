@@ -159,6 +159,24 @@ def test_a_repeated_header_opens_no_way_around(values, wanted, unwanted):
     assert (holds(no, exchange), holds(no, exchange, deny=True)) == unwanted
 
 
+@pytest.mark.parametrize(("values", "wanted", "unwanted"), [([], False, True), (["x"], True, False)])
+def test_a_star_is_about_whether_there_is_a_value(values, wanted, unwanted):
+    exchange = exchange_of(headers=[("x-role", value) for value in values])
+    for deny in (False, True):
+        assert holds(rule(when=[{"key": "request.headers[x-role]", "values": ["*"]}]), exchange, deny=deny) is wanted
+        assert (
+            holds(rule(when=[{"key": "request.headers[x-role]", "notValues": ["*"]}]), exchange, deny=deny) is unwanted
+        )
+
+
+def test_an_empty_field_is_no_way_around_a_star():
+    exchange = exchange_of(headers=[("x-role", "")])
+    yes = rule(when=[{"key": "request.headers[x-role]", "values": ["*"]}])
+    no = rule(when=[{"key": "request.headers[x-role]", "notValues": ["*"]}])
+    assert (holds(yes, exchange), holds(yes, exchange, deny=True)) == (False, True)
+    assert (holds(no, exchange), holds(no, exchange, deny=True)) == (False, True)
+
+
 def test_values_of_a_list_are_alternatives_and_fields_must_all_hold():
     assert holds(rule(operation={"methods": ["POST", "GET"], "paths": ["/x", "/api/*"]}), sent())
     assert not holds(rule(operation={"methods": ["POST", "GET"], "paths": ["/x"]}), sent())
