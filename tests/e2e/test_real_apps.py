@@ -260,7 +260,7 @@ def kept(nginx):
 def test_wrk_sees_no_error(pair, nginx):
     with Wrk(pair.address("outbound-0"), "/index.html", host="nginx.test", seconds=3) as wrk:
         tally = wrk.tally()
-    assert tally.requests > 300
+    assert tally.requests > 32  # more than one on each connection
     assert tally.errors == 0
 
 
@@ -273,5 +273,5 @@ def test_an_app_that_replaces_its_workers_costs_no_request(pair, nginx):
             nginx.signal(signal.SIGHUP)
             until(lambda gone=before: not gone & children(nginx.pid), 10, "new workers")
         tally = wrk.tally()
-    assert tally.requests > 300
+    assert tally.requests > 32  # more than one on each connection
     assert tally.errors == 0

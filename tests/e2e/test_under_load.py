@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.origin import Origin
 from support.processes import until
+from support.wrk import Wrk
 
 CLIENTS = 8
 ALLOW = """
@@ -124,5 +125,54 @@ def test_nothing_fails_that_must_not(mesh):
             second.process.wait(20)
             assert set(load.more(100)) == {"200"}
         assert {outcome.split(":")[0] for outcome in load.outcomes} <= {"200", "broken"}
+        for sidecar in (client, first, second):
+            assert "Traceback" not in sidecar.log
+
+
+@pytest.mark.slow
+def test_many_connections_at_full_speed_see_none_of_it_either(mesh):
+    with Origin() as origin:
+        mesh.policy("callers", ALLOW.format(methods='"GET"'))
+        app = {"listen": "127.0.0.1:0", "app": origin.address}
+        first, second = (mesh.run(name, inbound=[app]) for name in ("first", "second"))
+        mesh.entry("reviews.test", *(each.address("inbound-0") for each in (first, second)), mesh=True)
+        client = mesh.run("client", outbound=[{"listen": "127.0.0.1:0"}], workers=2)
+
+        def during(event):
+            """What wrk counts while this happens, and after."""
+            with Wrk(client.address("outbound-0"), host="reviews.test", connections=CLIENTS * 4) as wrk:
+                event()
+                tally = wrk.tally()
+            assert tally.requests > CLIENTS * 4
+            return tally
+
+        def kill():
+            victim = workers(client.pid)[0]
+            os.kill(victim, signal.SIGKILL)
+            until(lambda: len(found := workers(client.pid)) == 2 and victim not in found, 15, "a new worker")
+
+        def renew():
+            for name in ("client", "first", "second"):
+                mesh.authority.renew(mesh.folder / f"id-{name}", time.time())
+            until(lambda: all("new certificates" in each.log for each in (client, first, second)), 10, "rotation")
+
+        def change():
+            mesh.policy("callers", ALLOW.format(methods='"GET", "HEAD"'))
+            until(lambda: "new documents" in first.log, 10, "the changed policy")
+
+        def spoil():
+            mesh.policy("callers", "kind: [")
+            until(lambda: "reload refused" in first.log, 10, "the refusal")
+
+        def stop():
+            second.signal(signal.SIGTERM)
+            second.process.wait(20)
+
+        killed = during(kill)
+        assert killed.read <= CLIENTS * 4  # what was open on that worker, no more
+        assert killed.errors == killed.read
+        for event in (renew, change, spoil, origin.drop_connections, stop):
+            assert during(event).errors == 0, event
+        assert second.process.returncode == 0
         for sidecar in (client, first, second):
             assert "Traceback" not in sidecar.log

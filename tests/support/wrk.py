@@ -44,10 +44,6 @@ class Wrk:
             self._process.kill()
         self._process.communicate()
 
-    @property
-    def is_running(self) -> bool:
-        return self._process.poll() is None
-
     def tally(self) -> Tally:
         """The count, at the end of the run."""
         out, _ = self._process.communicate(timeout=self._limit)
