@@ -90,18 +90,24 @@ class Holder:
 
 class PoolMachine(RuleBasedStateMachine):
     @initialize(
-        most=st.integers(1, 4),
-        pending=st.integers(0, 3),
-        warm=st.integers(0, 3),
-        eager=st.booleans(),
+        bounds=st.builds(
+            PoolSettings,
+            max_connections=st.integers(1, 4),
+            max_pending=st.integers(0, 3),
+            warm=st.integers(0, 3),
+            eager=st.booleans(),
+            idle_timeout=st.just(IDLE),
+            max_lifetime=st.just(LIFETIME),
+        ),
         streams=st.sampled_from([1, 1, 1, 3]),
-        seed=st.integers(0, 9),
+        crowd=st.integers(0, 6),
+        up=st.sampled_from([True, True, False]),
     )
-    def begin(self, most, pending, warm, eager, streams, seed):
+    def begin(self, bounds, streams, crowd, up):
         self.world = World()
-        self.settings = PoolSettings(most, pending, warm, eager, IDLE, LIFETIME)
+        self.settings = bounds
         self.streams = streams
-        self.wanted = eager  # the floor is
+        self.wanted = bounds.eager  # the floor is
         self.holders = []
         self.line_before = []
         self.swept_at = self.failed_at = -NEVER
@@ -110,9 +116,12 @@ class PoolMachine(RuleBasedStateMachine):
 
         def make():
             self.dialler = FakeDialler(by_hand=True, streams=streams)
-            self.pool = Pool(Endpoint("10.0.0.1", 80), self.dialler, self.settings, Random(seed))
+            self.pool = Pool(Endpoint("10.0.0.1", 80), self.dialler, self.settings, Random(1))
 
         self.world.do(make)
+        self.crowd(crowd)
+        if up:
+            self.end_all_dials()
 
     # -- what the machine knows by itself ----------------------------------------------------------------------------
 
@@ -176,7 +185,7 @@ class PoolMachine(RuleBasedStateMachine):
         else:
             assert not room or is_held or self.line, "waits though there is room"
 
-    @rule(count=st.integers(2, 5))
+    @rule(count=st.integers(2, 4))
     def crowd(self, count):
         for _ in range(count):
             self.acquire(None)
@@ -378,5 +387,5 @@ class PoolMachine(RuleBasedStateMachine):
                 self.world.do(partial(self.pool.release, holder.connection, self.now, reusable=True))
 
 
-PoolMachine.TestCase.settings = settings(stateful_step_count=40)
+PoolMachine.TestCase.settings = settings(stateful_step_count=30)
 TestPool = PoolMachine.TestCase
