@@ -31,6 +31,7 @@ class Change:
     of: str  # "request" or "policy"
     text: str
     size: int
+    question: Question  # as it would be asked then
     answer: Answer
 
 
@@ -44,14 +45,16 @@ def smallest_changes(world: World, question: Question, answer: Answer) -> tuple[
 
 def request_changes(world: World, question: Question, answer: Answer) -> tuple[Change, ...]:
     """The smallest edits of the request that alter its outcome; for one that is denied, that get it through."""
-    ideas = sorted(dict.fromkeys(_subsets(_request_ideas(world, question))), key=len)
+    whole = list(dict.fromkeys(_request_ideas(world, question)))
+    ideas = sorted(dict.fromkeys((*_subsets(whole), *_pairs(whole))), key=len)
     found: list[Change] = []
     for edits in islice(ideas, MOST_QUESTIONS):
         if found and len(edits) > found[0].size:
             break
-        other = _ask(world, _edited(question, edits))
+        edited = _edited(question, edits)
+        other = _ask(world, edited)
         if other is not None and _is_wanted(answer, other):
-            found.append(Change("request", ", ".join(map(str, edits)), len(edits), other))
+            found.append(Change("request", ", ".join(map(str, edits)), len(edits), edited, other))
             if len(found) == SHOWN:
                 break
     return tuple(found)
@@ -65,13 +68,13 @@ def _request_ideas(world: World, question: Question) -> Iterator[Edits]:
             document = policies[entry.verdict.policy, entry.verdict.action]
             rule = document.model.spec.rules[entry.verdict.rule]
             yield from edits_for_rule(rule, question, document.model.namespace, world.trust_domain)
+    first: Edits = ()
     table = plan.table(_authority(question))
-    if table is not None:
-        for candidate in table.candidates:
-            if candidate.match.source is not None:
-                yield edits_for_match(candidate.match.source, question)
-    elif hint := nearest_authority(plan, question.authority):
-        yield (Edit("authority", hint.removeprefix("did you mean '").removesuffix("'?")),)
+    if table is None and (near := nearest_authority(plan, question.authority)):
+        first, table = (Edit("authority", near),), plan.table(near.encode())
+    for candidate in table.candidates if table is not None else ():
+        if candidate.match.source is not None:
+            yield (*first, *edits_for_match(candidate.match.source, question))
     yield from ((edit,) for edit in edits_of_anything(question))
 
 
@@ -92,6 +95,14 @@ def _subsets(ideas: Iterable[Edits]) -> Iterator[Edits]:
     for idea in ideas:
         for size in range(1, min(len(idea), MOST_EDITS) + 1):
             yield from combinations(idea, size)
+
+
+def _pairs(ideas: Iterable[Edits]) -> Iterator[Edits]:
+    """Any two edits of different things, whichever ideas they are from."""
+    singles = dict.fromkeys(edit for idea in ideas for edit in idea)
+    for one, two in combinations(singles, 2):
+        if (one.aspect, one.name) != (two.aspect, two.name):
+            yield one, two
 
 
 def _edited(question: Question, edits: Edits) -> Question:
@@ -135,7 +146,7 @@ def policy_changes(world: World, question: Question, answer: Answer) -> tuple[Ch
         text = f"remove rule {verdict.rule} of {told}"
         changed = _ask_with(world, question, document, without_rule(document.model, verdict.rule))
         turned = changed is not None and changed.allowed != answer.allowed
-        return (Change("policy", text, 1, changed),) if turned and changed is not None else ()
+        return (Change("policy", text, 1, question, changed),) if turned and changed is not None else ()
     return () if verdict.allowed else _admitting(world, question)
 
 
@@ -159,7 +170,7 @@ def _admitting(world: World, question: Question) -> tuple[Change, ...]:
         changed = _ask_with(world, question, document, edit_policy(document.model, edits))
         if changed is not None and changed.allowed:
             text = " and ".join(map(str, edits)) + f" of {_told(document, edits[0].path)}"
-            found.append(Change("policy", text, len(edits), changed))
+            found.append(Change("policy", text, len(edits), question, changed))
             if len(found) == SHOWN:
                 break
     return tuple(found)

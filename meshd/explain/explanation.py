@@ -64,7 +64,8 @@ def explain(world: World, question: Question) -> Explanation:
         if not question.inbound and table is not None:
             routes = trace_routes(table, exchange.head, world.documents)
         elif table is None:
-            hint = nearest_authority(plan, question.authority)
+            near = nearest_authority(plan, question.authority)
+            hint = f"did you mean {near!r}?" if near else ""
     changes = smallest_changes(world, question, answer)
     return Explanation(question, plan.name, _mode(plan), answer, rules, routes, hint, changes)
 

@@ -108,8 +108,9 @@ def describe_match(match: Match) -> str:
 
 
 def nearest_authority(plan: Plan, authority: str) -> str:
-    """The known name that may be meant, as a question; empty when none is near."""
-    return did_you_mean(authority, [name.decode() for name in plan.services])
+    """The known name that may be meant; empty when none is near."""
+    near = did_you_mean(authority, [name.decode() for name in plan.services])
+    return near.removeprefix("did you mean '").removesuffix("'?")
 
 
 def _path_words(match: Match) -> str:
