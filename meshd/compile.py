@@ -12,9 +12,7 @@ from random import Random
 from meshd.config.backend_policy import BackendPolicy
 from meshd.config.documents import Documents
 from meshd.config.errors import ConfigError, Problem
-from meshd.config.fault_policy import FaultPolicy
 from meshd.config.proxy import Inbound, Outbound, Proxy
-from meshd.config.rate_limit_policy import RateLimitPolicy
 from meshd.core.chain import Chain
 from meshd.core.route import RetryPolicy, Route, Target
 from meshd.discovery.known_port import KnownPort, Place
@@ -27,6 +25,7 @@ from meshd.filters.fault import fault_chain
 from meshd.filters.of_route import chain_of
 from meshd.filters.peer_authentication import mode_for
 from meshd.filters.rate_limit import rate_limit_chain
+from meshd.filters.request import request_chain
 from meshd.http.forwarding import Forwarding
 from meshd.identity.credentials import Credentials
 from meshd.net.dial import Dialler
@@ -182,12 +181,13 @@ class _Compiler:
         """What policies of ours do to every call of this service, before the filters of its routes."""
         documents, here = self._documents, (known.kind, known.namespace, known.name, known.port)
         limits = of_service([each.model for each in documents.rate_limit_policies], *here)
+        requests = of_service([each.model for each in documents.request_policies], *here)
         faults = of_service([each.model for each in documents.fault_policies], *here)
-        return self._limits_and_faults(limits, faults, known.cluster)
-
-    def _limits_and_faults(self, limits: list[RateLimitPolicy], faults: list[FaultPolicy], where: str) -> Chain:
-        limited = rate_limit_chain(limits, where, compile_policy_match, self.buckets)
-        return limited + fault_chain(faults, compile_policy_match, self._random)
+        return (
+            rate_limit_chain(limits, known.cluster, compile_policy_match, self.buckets)
+            + request_chain(requests, compile_policy_match)
+            + fault_chain(faults, compile_policy_match, self._random)
+        )
 
     def _policy_for(self, known: KnownPort) -> BackendPolicy | None:
         found = None
@@ -308,10 +308,16 @@ class _Compiler:
             trust_domain=self._trust_domain,
             root_namespace=ROOT_NAMESPACE,
         )
-        allowed = authorization_chain([each.model for each in self._documents.authorization_policies], scope)
-        limits = of_workload([each.model for each in self._documents.rate_limit_policies], scope)
-        faults = of_workload([each.model for each in self._documents.fault_policies], scope)
-        return allowed + self._limits_and_faults(limits, faults, f"port {port}")
+        documents = self._documents
+        limits = of_workload([each.model for each in documents.rate_limit_policies], scope)
+        requests = of_workload([each.model for each in documents.request_policies], scope)
+        faults = of_workload([each.model for each in documents.fault_policies], scope)
+        return (
+            authorization_chain([each.model for each in documents.authorization_policies], scope)
+            + rate_limit_chain(limits, f"port {port}", compile_policy_match, self.buckets)
+            + request_chain(requests, compile_policy_match)
+            + fault_chain(faults, compile_policy_match, self._random)
+        )
 
     @property
     def _proxy_name(self) -> bytes:

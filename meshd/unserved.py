@@ -100,6 +100,13 @@ def _limits_and_faults(documents: Documents) -> Iterator[Problem]:
             if limit.header and not _is_seen(limit.header):
                 yield _problem(limits, (*at, "key"), f"field {limit.header!r} {THE_CONNECTION_S}")
             yield from _policy_match(limits, at, limit.match)
+    for requests in documents.request_policies:
+        for place, request in enumerate(requests.model.spec.rules):
+            at = ("spec", "rules", place)
+            yield from _policy_match(requests, at, request.match)
+            for edit in request.respond.headers if request.respond is not None else ():
+                if edit.name.lower().encode() in CONNECTION_FIELDS:
+                    yield _problem(requests, (*at, "respond", "headers"), f"field {edit.name!r} {THE_CONNECTION_S}")
 
 
 def _policy_match(document: Document[Resource], at: Path, match: PolicyMatch | None) -> Iterator[Problem]:

@@ -107,6 +107,12 @@ def test_matches_of_policies_on_fields_of_the_connection(name, seen):
     assert [each for each, _ in found] == ([] if seen else places)
 
 
+def test_answers_with_fields_of_the_connection():
+    rule = "{respond: {status: 200, headers: [{name: x-a, value: a}, {name: Content-Length, value: a}]}}"
+    found = problems(request_policies=text_of("RequestPolicy", OURS, f"rules: [{rule}]"))
+    assert [each for each, _ in found] == ["spec.rules[0].respond.headers"]
+
+
 def test_parts_of_authorization():
     spec = """
 action: CUSTOM

@@ -94,6 +94,8 @@ def _targets(documents: Documents, destinations: Destinations) -> Iterator[Probl
         yield from _unknown_targets(limit, limit.model.spec.target_refs, destinations)
     for fault in documents.fault_policies:
         yield from _unknown_targets(fault, fault.model.spec.target_refs, destinations)
+    for request in documents.request_policies:
+        yield from _unknown_targets(request, request.model.spec.target_refs, destinations)
 
 
 def _unknown_targets(

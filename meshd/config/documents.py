@@ -20,6 +20,7 @@ from meshd.config.peer_authentication import PeerAuthentication
 from meshd.config.proxy import Proxy
 from meshd.config.rate_limit_policy import RateLimitPolicy
 from meshd.config.request_authentication import RequestAuthentication
+from meshd.config.request_policy import RequestPolicy
 from meshd.config.service import EndpointSlice, Service
 from meshd.config.service_entry import ServiceEntry
 from meshd.config.spot import Spot
@@ -58,6 +59,7 @@ KINDS: Final[Mapping[str, Mapping[str, type[Resource]]]] = {
     "BackendPolicy": {OURS: BackendPolicy},
     "RateLimitPolicy": {OURS: RateLimitPolicy},
     "FaultPolicy": {OURS: FaultPolicy},
+    "RequestPolicy": {OURS: RequestPolicy},
 }
 
 # Kinds that say how traffic should flow, but that nothing here reads: an error, with what to write instead.
@@ -140,6 +142,7 @@ class Documents:
     backend_policies: tuple[Document[BackendPolicy], ...] = ()
     rate_limit_policies: tuple[Document[RateLimitPolicy], ...] = ()
     fault_policies: tuple[Document[FaultPolicy], ...] = ()
+    request_policies: tuple[Document[RequestPolicy], ...] = ()
     problems: tuple[Problem, ...] = ()  # warnings
     digest: str = ""
 

@@ -22,6 +22,7 @@ from meshd.config.peer_authentication import PeerAuthentication
 from meshd.config.rate_limit_policy import RateLimitPolicy
 from meshd.config.reader import Entry, count_errors, read_document, read_file
 from meshd.config.request_authentication import RequestAuthentication
+from meshd.config.request_policy import RequestPolicy
 from meshd.config.service import EndpointSlice, Service
 from meshd.config.service_entry import ServiceEntry
 from meshd.config.yaml_file import MAX_PROBLEMS, Value
@@ -82,6 +83,7 @@ def _collect(entries: list[Entry], problems: list[Problem]) -> Documents:
         backend_policies=of_kind(documents, BackendPolicy),
         rate_limit_policies=of_kind(documents, RateLimitPolicy),
         fault_policies=of_kind(documents, FaultPolicy),
+        request_policies=of_kind(documents, RequestPolicy),
         problems=tuple(problems),
         digest=_digest(data for document, data in entries if document.model.kind != "Proxy"),
     )

@@ -1,4 +1,4 @@
-"""Which requests a rule of a RateLimitPolicy or FaultPolicy takes, and what such a policy attaches to.
+"""Which requests a rule of a RateLimitPolicy, RequestPolicy or FaultPolicy takes, and what such a policy attaches to.
 
 The shapes are those of HTTPRoute's matches, so that one vocabulary serves all.
 """

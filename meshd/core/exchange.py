@@ -4,6 +4,7 @@ An exchange is the decision record: the access log, the spans, the counters, the
 policy replay all read this one object. Steps and the forwarder write what they decided here; `finish` reads it once.
 """
 
+from meshd.core.asked import Asked
 from meshd.core.decision import Verdict
 from meshd.core.endpoint import Endpoint
 from meshd.core.head import RequestHead, ResponseHead
@@ -51,6 +52,7 @@ class Exchange:
     """Mutable on purpose, and one of the few things that are: everything compiled is frozen."""
 
     __slots__ = (
+        "asked",  # Asked | None: what filters want of the forwarder
         "attempts",  # list[Attempt]
         "bytes_received",  # int: body octets from the client
         "bytes_sent",  # int: body octets to the client
@@ -99,6 +101,7 @@ class Exchange:
         self.bytes_received = 0
         self.bytes_sent = 0
         self.delay = 0.0
+        self.asked: Asked | None = None
         self.facts: dict[str, str] | None = None
 
     def flag(self, flag: str) -> None:

@@ -9,6 +9,7 @@ import logging
 from random import Random
 
 from meshd.core import flags
+from meshd.core.asked import Asked
 from meshd.core.errors import DownstreamError, ProxyError, Resend, UpstreamError
 from meshd.core.exchange import Attempt, Exchange
 from meshd.core.head import ResponseHead
@@ -18,7 +19,7 @@ from meshd.http.events import End
 from meshd.net import wait
 from meshd.proxy import tunnel
 from meshd.proxy.flight import NEVER, Cut, Flight
-from meshd.proxy.rescue import CRASHED, LOOPED, NO_BACKEND, NO_ROUTE, rescue
+from meshd.proxy.rescue import CRASHED, LOOPED, NO_BACKEND, NO_ROUTE, RESPONSE_TOO_LARGE, rescue
 from meshd.proxy.upload import Upload
 from meshd.routing.split import pick_target
 from meshd.snapshot import Plan
@@ -246,6 +247,9 @@ class _Trip:
                 await tunnel.switch(flight, response)
                 return
             body, end = connection.take_ready()
+            if exchange.asked is not None:
+                declared = 0 if response.bodiless else response.length or 0
+                check_size(max(len(body), declared), exchange.asked)
             whole = end is not None and not end.trailers
             exchange.responded = wait.now()
             await down.respond(response, body, end=whole)
@@ -265,14 +269,16 @@ class _Trip:
         self._end(attempt)
 
     async def _relay_rest(self, connection: Http1Connection, end: End | None) -> None:
-        flight, down = self.flight, self.flight.down
+        flight, down, exchange = self.flight, self.flight.down, self.exchange
         while True:
             piece = end or await connection.read_body()
             flight.touch(wait.now())
             if isinstance(piece, End):
                 await down.finish(piece.trailers)
                 return
-            self.exchange.bytes_sent += len(piece)
+            exchange.bytes_sent += len(piece)
+            if exchange.asked is not None:
+                check_size(exchange.bytes_sent, exchange.asked)
             await down.send(piece)
 
     def _translate(self, error: UpstreamError) -> ProxyError:
@@ -330,6 +336,12 @@ class _Trip:
                 self._close(attempt, ProxyError(500, flags.INTERNAL, "internal_error"))
         if self.upload is not None:
             self.upload.release()
+
+
+def check_size(octets: int, asked: Asked) -> None:
+    """Raises when a response body is larger than policies allow: nobody's fault but the rule's."""
+    if octets > asked.max_response:
+        raise ProxyError(502, flags.UPSTREAM_PROTOCOL, RESPONSE_TOO_LARGE)
 
 
 def may_be_failure(response: ResponseHead) -> bool:

@@ -51,12 +51,15 @@ BODIES = {
 
 # Causes that say more than their flag does.
 TIMED_OUT = "timed out"
+RESPONSE_TOO_LARGE = "response_payload_too_large"
 
 
 def rescue(error: ProxyError) -> Reply:
     """The reply that tells the client of `error`; status 0 means that nobody is left to tell."""
     kind = PROXY_STATUS_ERRORS.get(error.flag, "proxy_internal_error")
-    if error.flag == flags.CONNECTION_FAILURE:
+    if error.details == RESPONSE_TOO_LARGE:
+        kind = "http_response_body_size"
+    elif error.flag == flags.CONNECTION_FAILURE:
         kind = _connection_error(error.details)
     return Reply(error.status, error.flag, error.details, kind, body=BODIES.get(error.status, b"error"))
 

@@ -5,6 +5,8 @@ needed. One that still streams gets a task of its own, which lives through all a
 an attempt has a connection, writes it there. A slow upstream therefore stops the reading, which stops the client.
 """
 
+from meshd.core import flags
+from meshd.core.asked import NO_LIMIT
 from meshd.core.errors import DownstreamError, UpstreamError
 from meshd.http.events import End
 from meshd.net import wait
@@ -22,6 +24,7 @@ class Upload:
         "_flight",
         "_kept",
         "_limit",
+        "_most",
         "_started",
         "end",
         "ended",
@@ -32,6 +35,8 @@ class Upload:
     def __init__(self, flight: Flight, limit: int) -> None:
         self._flight = flight
         self._limit = limit
+        asked = flight.exchange.asked
+        self._most = asked.max_request if asked is not None else NO_LIMIT  # octets
         self._kept: list[bytes] | None = []  # None once it was too much
         self._connection: Http1Connection | None = None
         self._covered = 0  # pieces that the current attempt got with its head
@@ -86,6 +91,8 @@ class Upload:
             self.end = event
             return -1
         self.size += len(event)
+        if self.size > self._most:
+            raise DownstreamError(413, flags.DOWNSTREAM_PROTOCOL, "request_payload_too_large")
         self._flight.exchange.bytes_received += len(event)
         if self._kept is None:
             return self._covered

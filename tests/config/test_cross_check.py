@@ -67,6 +67,11 @@ def named(text, name):
             "spec.targetRefs[0].name",
             "no ServiceEntry ns/x",
         ),
+        (
+            text_of("RequestPolicy", OURS, "targetRefs: [{name: x}]\nrules: [{maxRequestBody: 1}]"),
+            "spec.targetRefs[0].name",
+            "no Service ns/x",
+        ),
     ],
 )
 def test_what_acts_otherwise_than_it_looks(tmp_path, text, field, said):

@@ -64,5 +64,5 @@ def test_resources_know_their_names():
 
 @pytest.mark.parametrize("model", {model for versions in KINDS.values() for model in versions.values()})
 def test_only_kinds_of_a_cluster_have_a_status(model):
-    ours = model.__name__ in ("Proxy", "BackendPolicy", "RateLimitPolicy", "FaultPolicy")
+    ours = model.__name__ in ("Proxy", "BackendPolicy", "RateLimitPolicy", "RequestPolicy", "FaultPolicy")
     assert ("status" in model.model_fields) is not ours

@@ -1,0 +1,19 @@
+"""What policies ask of the forwarder, for one exchange. Most exchanges have none of it."""
+
+NO_LIMIT = float("inf")
+
+
+class Asked:
+    """Written by request steps, read while bodies are relayed."""
+
+    __slots__ = (
+        "max_request",  # float: octets of request body, infinite for no limit
+        "max_response",  # float: octets of response body
+    )
+
+    def __init__(self) -> None:
+        self.max_request = NO_LIMIT
+        self.max_response = NO_LIMIT
+
+    def __repr__(self) -> str:
+        return f"<Asked bodies of at most {self.max_request} and {self.max_response} octets>"

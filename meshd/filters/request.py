@@ -1,0 +1,82 @@
+"""RequestPolicy: sizes of bodies, and answers of our own.
+
+A request that says how long it is, and is too long, is refused before a byte of it is read. Of one that does not say,
+and of responses, the forwarder counts what it relays: the step only tells it where to stop. Several policies may each
+set a limit; the lowest holds.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from meshd.config.request_policy import RequestPolicy, RequestRule, Respond
+from meshd.core import flags
+from meshd.core.asked import NO_LIMIT, Asked
+from meshd.core.chain import EMPTY_CHAIN, Chain, RequestStep
+from meshd.core.exchange import Exchange
+from meshd.core.reply import Reply
+from meshd.filters.attachment import CompileMatch, Matches
+
+TOO_LARGE = Reply(
+    413,
+    flags.DOWNSTREAM_PROTOCOL,
+    "request_payload_too_large",
+    "http_request_error",
+    body=b"request body too large",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """One rule, ready to act. Octets."""
+
+    matches: Matches | None
+    max_request: float
+    max_response: float
+    reply: Reply | None
+
+
+def request_chain(policies: Iterable[RequestPolicy], compile_match: CompileMatch) -> Chain:
+    """A step for each policy, in the order given."""
+    steps = tuple(_step(tuple(_rule(rule, compile_match) for rule in policy.spec.rules)) for policy in policies)
+    return Chain(steps) if steps else EMPTY_CHAIN
+
+
+def _rule(rule: RequestRule, compile_match: CompileMatch) -> _Rule:
+    return _Rule(
+        matches=compile_match(rule.match) if rule.match is not None else None,
+        max_request=NO_LIMIT if rule.max_request_body is None else rule.max_request_body,
+        max_response=NO_LIMIT if rule.max_response_body is None else rule.max_response_body,
+        reply=_reply(rule.respond) if rule.respond is not None else None,
+    )
+
+
+def _reply(respond: Respond) -> Reply:
+    return Reply(
+        respond.status,
+        details="direct_response",
+        headers=tuple((each.name.lower().encode(), each.value.encode()) for each in respond.headers),
+        body=respond.body.encode(),
+        content_type=respond.content_type.encode(),
+    )
+
+
+def _step(rules: tuple[_Rule, ...]) -> RequestStep:
+    def step(exchange: Exchange) -> Reply | None:
+        for rule in rules:
+            if rule.matches is None or rule.matches(exchange.head):
+                return rule.reply if rule.reply is not None else _limit(rule, exchange)
+        return None
+
+    return step
+
+
+def _limit(rule: _Rule, exchange: Exchange) -> Reply | None:
+    length = exchange.head.length
+    if length is not None and length > rule.max_request:
+        return TOO_LARGE
+    asked = exchange.asked
+    if asked is None:
+        asked = exchange.asked = Asked()
+    asked.max_request = min(asked.max_request, rule.max_request)
+    asked.max_response = min(asked.max_response, rule.max_response)
+    return None
