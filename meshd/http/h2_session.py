@@ -1,0 +1,305 @@
+"""HTTP/2 without I/O and without a clock: octets in, events out, octets back. What both sides of a connection share.
+
+Theory of operation. The library (see `h2_library`) holds what RFC 9113 calls state: streams, windows, settings, HPACK.
+It was made to give up the whole connection whenever one stream is wrong, and between two sidecars a connection carries
+many clients. So the session looks at each frame first, and three rules keep the library out of trouble:
+
+Rule 1: a frame reaches the library only if it is valid where it stands; a stream that breaks the protocol is reset by
+us, and the library never hears of the offending frame. Its window is given back by us then.
+Rule 2: header blocks are decoded and judged here (`h2_fields`); the library is told of them by a HEADERS frame with an
+empty block, which it takes for any message.
+Rule 3: GOAWAY is spoken and heard here alone, because the library lets nothing pass after one, where RFC 9113 section
+6.8 wants open streams to be finished.
+
+Nothing that a peer sends makes `receive` raise. When the connection is lost, `Closed` is the last event. Sending on a
+stream that is gone (the driver may not have seen its `Reset` yet) raises StreamBroken; to reset or acknowledge one does
+nothing.
+"""
+
+from dataclasses import dataclass
+
+from meshd.core.errors import StreamBroken
+from meshd.core.head import Headers
+from meshd.http.h2_engine import Engine, Offer
+from meshd.http.h2_events import Body, Closed, Code, ConnectionFailed, Ended, Event, Reset, code_name
+from meshd.http.h2_fields import trailer_fields
+from meshd.http.h2_floods import PREMATURE, FloodLimits, Floods, Stall
+from meshd.http.h2_frames import goaway_frame, reset_frame, window_update
+from meshd.http.h2_library import Library
+from meshd.http.h2_stream import ResetMemory, Stream
+
+UNPROCESSED = "the peer did not process it"
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What one session has seen."""
+
+    open: int  # streams
+    opened: int
+    resets_received: int
+    resets_sent: int
+    malformed: int  # messages that broke HTTP/2
+    refused: int  # streams beyond the limit
+
+
+class Session:
+    """Streams, and what may be done with them. `h2_wire` adds the frames, `h2_server` and `h2_client` the heads."""
+
+    __slots__ = (
+        "_discarded",
+        "_engine",
+        "_events",
+        "_extra",
+        "_floods",
+        "_library",
+        "_malformed",
+        "_now",
+        "_opened",
+        "_refused",
+        "_resets",
+        "_resets_received",
+        "_resets_sent",
+        "_streams",
+        "_unread",
+        "closed",
+        "limits",
+        "offer",
+    )
+
+    client = False
+
+    def __init__(self, offer: Offer, limits: FloodLimits, library: Library) -> None:
+        self.offer = offer
+        self.limits = limits
+        self.closed: Closed | None = None
+        self._library = library
+        self._engine = Engine(library, offer, limits.decoded_block, client=self.client)
+        self._floods = Floods(limits)
+        self._streams: dict[int, Stream] = {}
+        self._unread: dict[int, int] = {}  # octets of body that nobody has acknowledged, by stream
+        self._resets = ResetMemory()
+        self._events: list[Event] = []
+        self._extra: list[bytes] = []  # frames of ours that the library does not know of
+        self._discarded = 0  # octets thrown away, to be given back to the connection's window
+        self._now = 0.0
+        self._opened = self._resets_received = self._resets_sent = self._malformed = self._refused = 0
+
+    # What the driver asks.
+
+    def data_to_send(self) -> bytes:
+        """All that waits to go out. Ask when the socket can take it: what is not asked for counts against the peer."""
+        self._floods.collected()
+        data = self._engine.collect()
+        if self._extra:
+            data += b"".join(self._extra)
+            self._extra.clear()
+        return data
+
+    @property
+    def open_streams(self) -> int:
+        """Streams that are not over."""
+        return len(self._streams)
+
+    def window(self, stream: int) -> int:
+        """Octets of body that may be sent on a stream now; 0 for one that is gone."""
+        return self._engine.window(stream) if self._is_sending(stream) else 0
+
+    def starved(self, now: float) -> list[int]:
+        """Streams that have waited too long for window, to be reset; ask now and then."""
+        return [
+            stream.id
+            for stream in self._streams.values()
+            if stream.stall is not None and stream.stall.is_over(stream.sent, now, self.limits)
+        ]
+
+    def statistics(self) -> Statistics:
+        """What this session has seen so far."""
+        return Statistics(
+            len(self._streams),
+            self._opened,
+            self._resets_received,
+            self._resets_sent,
+            self._malformed,
+            self._refused,
+        )
+
+    # What the driver does.
+
+    def send_data(self, stream: int, data: bytes, *, end: bool = False) -> int:
+        """Send as much of the body as the windows take, and say how many octets that were.
+
+        `end` takes effect when all of it was sent. For the rest, wait for `WindowOpened` of this stream or of 0.
+        Raises StreamBroken.
+        """
+        state = self._sending(stream)
+        size = len(data)
+        taken = min(size, self._engine.window(stream)) if size else 0
+        whole = taken == size
+        if taken or (end and whole):
+            piece = data if whole else data[:taken]
+            self._floods.data_sent(self._engine.send_data(stream, piece, end=end and whole))
+            state.sent += taken
+        if not whole:
+            if state.stall is None:
+                state.stall = Stall()
+        else:
+            state.stall = None
+            if end:
+                self._end_local(state)
+        return taken
+
+    def send_trailers(self, stream: int, trailers: Headers) -> None:
+        """End the message with these trailers; there may be none. Raises StreamBroken."""
+        state = self._sending(stream)
+        fields = trailer_fields(trailers, self._library.never_indexed) if trailers else []
+        if fields:
+            self._engine.send_fields(stream, fields, end=True)
+        else:
+            self._floods.data_sent(self._engine.send_data(stream, b"", end=True))
+        self._end_local(state)
+
+    def acknowledge(self, stream: int, octets: int) -> None:
+        """So many octets of this stream's body have been consumed: let the peer send as many more."""
+        unread = self._unread.get(stream)
+        if unread is None or self.closed is not None:
+            return
+        octets = min(octets, unread)
+        if octets == unread:
+            del self._unread[stream]
+        else:
+            self._unread[stream] = unread - octets
+        self._engine.acknowledge(stream, octets)
+
+    def reset(self, stream: int, code: int = Code.CANCEL) -> None:
+        """Give a stream up, whatever state it is in."""
+        state = self._streams.get(stream)
+        if state is not None and self.closed is None:
+            self._engine.reset(stream, code)
+            self._resets_sent += 1
+            self._forget(state)
+
+    def go_away(self, code: int = Code.NO_ERROR, details: str = "") -> None:
+        """End the connection now: GOAWAY, and nothing works any more. Open streams are the driver's to end."""
+        if self.closed is None:
+            self._extra.append(goaway_frame(self._last_processed(), code, details))
+            self.closed = Closed(code, details)
+
+    # What both sides need when frames come.
+
+    def _last_processed(self) -> int:
+        """The last stream of the peer's that we did anything about."""
+        return 0
+
+    def _is_sending(self, stream: int) -> bool:
+        state = self._streams.get(stream)
+        return state is not None and state.spoken and not state.local_ended and self.closed is None
+
+    def _sending(self, stream: int) -> Stream:
+        state = self._streams.get(stream)
+        if state is None or self.closed is not None:
+            raise StreamBroken("the stream is over" if self.closed is None else self.closed.details)
+        assert state.spoken, "a body before its head"
+        assert not state.local_ended, "a body after its end"
+        return state
+
+    def _open(self, stream: int, method: bytes) -> Stream:
+        state = self._streams[stream] = Stream(stream, method, self._now)
+        self._opened += 1
+        self._floods.opened()
+        return state
+
+    def _end_local(self, state: Stream) -> None:
+        state.local_ended = True
+        if state.remote_ended:
+            self._finish(state)
+
+    def _end_remote(self, state: Stream, trailers: Headers) -> None:
+        """The peer's message is whole, if it adds up."""
+        state.remote_ended = True
+        if not state.deaf:
+            self._events.append(Ended(state.id, trailers))
+        if state.local_ended:
+            self._finish(state)
+
+    def _finish(self, state: Stream) -> None:
+        del self._streams[state.id]
+        self._floods.finished()
+
+    def _forget(self, state: Stream) -> None:
+        """A stream was reset: whatever the driver has not read of it goes back to the connection's window."""
+        del self._streams[state.id]
+        self._resets.add(state.id)
+        unread = self._unread.pop(state.id, 0)
+        if unread:
+            self._engine.acknowledge(state.id, unread)
+
+    def _break(self, state: Stream, code: int, details: str) -> None:
+        """Reset a stream because of what the peer sent on it. Raises ConnectionFailed when that is too often."""
+        if code == Code.PROTOCOL_ERROR:
+            self._malformed += 1
+        self._engine.reset(state.id, code)
+        self._resets_sent += 1
+        self._forget(state)
+        self._events.append(Reset(state.id, code, details, by_peer=False))
+        self._floods.control()
+        self._floods.reset(self._now)
+
+    def _refuse(self, stream: int, code: int) -> None:
+        """Reset a stream that was never opened. Raises ConnectionFailed when that is too often."""
+        self._extra.append(reset_frame(stream, code))
+        self._resets_sent += 1
+        self._resets.add(stream)
+        self._floods.control()
+        self._floods.reset(self._now)
+
+    def _discard(self, octets: int) -> None:
+        """Throw body away that the library does not hear of; the peer still paid for it with its window."""
+        if self._engine.inbound_window - self._discarded < octets:
+            raise ConnectionFailed(Code.FLOW_CONTROL_ERROR, "more than the connection's window")
+        self._discarded += octets
+
+    def _take_body(self, state: Stream, data: bytes, overhead: int) -> None:
+        """Body has reached the library; padding is nobody's to consume."""
+        if overhead:
+            self._engine.acknowledge(state.id, overhead)
+        if not data:
+            return
+        if state.deaf:
+            self._engine.acknowledge(state.id, len(data))
+            return
+        self._unread[state.id] = self._unread.get(state.id, 0) + len(data)
+        self._events.append(Body(state.id, data))
+
+    def _reset_by_peer(self, state: Stream, code: int) -> None:
+        self._resets_received += 1
+        self._forget(state)
+        unprocessed = code == Code.REFUSED_STREAM
+        details = UNPROCESSED if unprocessed else f"the peer reset the stream: {code_name(code)}"
+        self._events.append(Reset(state.id, code, details, by_peer=True, unprocessed=unprocessed))
+        if self._now - state.opened < PREMATURE:
+            self._floods.reset(self._now)
+
+    def _give_back(self) -> None:
+        if self._discarded:
+            self._extra.append(window_update(0, self._discarded))
+            self._discarded = 0
+
+    def _lose(self, error: ConnectionFailed, *, by_peer: bool) -> None:
+        """The end: resets of all that is open, then `Closed`."""
+        if not by_peer:
+            self._extra.insert(0, self._engine.collect_last())
+            self._extra.append(goaway_frame(self._last_processed(), error.code, error.details))
+        for stream in list(self._streams.values()):
+            self._events.append(self._lost(stream, error, by_peer=by_peer))
+        self._streams.clear()
+        self._unread.clear()
+        self.closed = Closed(error.code, error.details, error.counter)
+        self._events.append(self.closed)
+
+    def _lost(self, state: Stream, error: ConnectionFailed, *, by_peer: bool) -> Reset:
+        return Reset(state.id, error.code, error.details, by_peer=by_peer)
+
+    def __repr__(self) -> str:
+        state = repr(self.closed) if self.closed is not None else f"{len(self._streams)} streams"
+        return f"<{type(self).__name__} {state}>"
