@@ -41,7 +41,7 @@ class PeakEwma:
 def cost(endpoint: Endpoint, now: float) -> float:
     """Expected seconds until an answer."""
     latency = endpoint.ewma * exp((endpoint.ewma_at - now) / DECAY) + LEAST
-    return latency * (1 + endpoint.active / endpoint.weight)
+    return latency * (1 + endpoint.active / (endpoint.weight or 1))
 
 
 def seed(endpoint: Endpoint, now: float) -> None:

@@ -222,27 +222,36 @@ class PoolMachine(RuleBasedStateMachine):
         self.world.do(holder.scope.cancel)
         assert holder.gone
 
-    @precondition(lambda self: self.waiting)
-    @rule(number=ANY, ending=st.sampled_from(["released", "dialled", "failed", "expired"]), first=st.booleans())
-    def cancel_as_the_wait_ends(self, number, ending, first):
-        """Both in one turn, in either order."""
-        holder = self.choose(self.waiting, number)
-        steps = [holder.scope.cancel, partial(self.end_wait, holder, ending)]
-        self.world.do(lambda: [step() for step in (steps if first else steps[::-1])])
+    @precondition(lambda self: self.line and self.held)
+    @rule(reusable=st.booleans(), first=st.booleans())
+    def cancel_the_first_as_it_is_served(self, reusable, first):
+        """Both in one turn, in either order: it has run neither before nor between."""
+        self.in_one_turn(self.line[0], partial(self.give_one_back, reusable), first=first)
+
+    @precondition(lambda self: self.waiting and self.dialler.under_way)
+    @rule(number=ANY, well=st.booleans(), first=st.booleans())
+    def cancel_as_a_dial_ends(self, number, well, first):
+        dial = self.dialler.under_way[0]
+        self.failed_at = self.failed_at if well else self.now
+        self.in_one_turn(self.choose(self.waiting, number), dial.succeed if well else dial.fail, first=first)
+
+    @precondition(lambda self: self.line)
+    @rule(number=ANY, first=st.booleans())
+    def cancel_as_it_expires(self, number, first):
+        holder = self.choose(self.line, number)
+        self.in_one_turn(holder, holder.ticket.expire, first=first)
+
+    def in_one_turn(self, holder, event, *, first):
+        steps = [holder.scope.cancel, event] if first else [event, holder.scope.cancel]
+        self.world.do(lambda: [step() for step in steps])
         assert not holder.waits
 
-    def end_wait(self, holder, ending):
-        holding = [each for each in self.holders if each.connection is not None and not each.gone]
-        if ending == "released" and holding:
-            holding[0].gone = True
-            self.pool.release(holding[0].connection, self.now, reusable=True)
-        elif ending == "dialled" and self.dialler.under_way:
-            self.dialler.under_way[0].succeed()
-        elif ending == "failed" and self.dialler.under_way:
-            self.failed_at = self.now
-            self.dialler.under_way[0].fail()
-        elif ending == "expired" and holder.ticket is not None:
-            holder.ticket.expire()
+    def give_one_back(self, reusable):
+        holder = next(each for each in self.holders if each.connection is not None and not each.gone)
+        holder.gone = True
+        if not reusable:
+            self.released_broken.add(holder.connection)
+        self.pool.release(holder.connection, self.now, reusable=reusable)
 
     @precondition(lambda self: self.line)
     @rule(number=ANY)
