@@ -6,8 +6,8 @@ import base64
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.authorization import policy, rule
-from support.shared import cases
+from support.authorization import policy
+from support.rbac_cases import ACCEPTABLE, ROWS, decisions, rules_of
 
 from meshd.core.errors import ProtocolError
 from meshd.core.exchange import Exchange
@@ -19,46 +19,15 @@ from meshd.filters.peer_authentication import mode_for
 from meshd.http.h1 import ClientCodec, ServerCodec
 from meshd.identity.spiffe import InvalidSpiffeId, SpiffeId
 
-ROWS = cases("shared_rbac.jsonl") + cases("either_rbac.jsonl")
 SCOPE = Scope("foo", {}, 8080, "mesh.test")
-REGEX = {"/api/v[0-9]+/admin.*": "/api/v1/admin*"}  # Istio has no expressions: the prefix that the rows are about
-
-
-def document(matcher):
-    """A matcher of the cases as a rule of an AuthorizationPolicy; None where Istio has no word for it."""
-    ((kind, value),) = matcher.items()
-    if kind == "header":
-        key = f"request.headers[{value['name']}]"
-        if "exact" in value:
-            return rule(when=[{"key": key, "values": [value["exact"]]}])
-        if "present" in value:
-            return rule(when=[{"key": key, "values" if value["present"] else "notValues": ["*"]}])
-        return None
-    if kind == "path_regex":
-        return rule(None, {"paths": [REGEX[value]]}) if value in REGEX else None
-    return {
-        "path_prefix": lambda: rule(None, {"paths": [value + "*"]}),
-        "path_exact": lambda: rule(None, {"paths": [value]}),
-        "path_suffix": lambda: rule(None, {"paths": ["*" + value]}),
-        "path_template": lambda: rule(None, {"paths": [value]}),
-        "host_exact": lambda: rule(None, {"hosts": [value]}),
-        "methods": lambda: rule(None, {"methods": value}),
-        "principal_exact": lambda: rule({"principals": [value.removeprefix("spiffe://")]}),
-        "principal_prefix": lambda: rule({"principals": [value.removeprefix("spiffe://") + "*"]}),
-        "principal_present": lambda: rule({"principals" if value else "notPrincipals": ["*"]}),
-        "source_ip": lambda: rule({"ipBlocks": [value]}),
-    }[kind]()
 
 
 def chain_for(given):
     """The step that enforces a policy of the cases; None where Istio has no word for it."""
-    policies = []
-    for action in ("allow", "deny"):
-        rules = [document(each) for each in given.get(action, ())]
-        if None in rules:
-            return None
-        if rules or (action == "allow" and given["default"] == "deny"):
-            policies.append(policy(*rules, action=action.upper(), name=action))
+    found = rules_of(given)
+    if found is None:
+        return None
+    policies = [policy(*rules, action=action, name=action.lower()) for action, rules in found.items()]
     return authorization_chain(policies, SCOPE)
 
 
@@ -106,17 +75,6 @@ def forwarded(head):
     return target
 
 
-ACCEPTABLE = {
-    "deny": {403},
-    "deny_or_reject": {403, 400, 404, 405, 414, 431, 501},
-    "allow": {200},
-    "handshake_fail_or_deny": {403},
-    "allow_or_reject": {200, 400},
-    "either_safe": {200, 400, 403},
-    "allow_or_close": {200},
-}
-
-
 @pytest.mark.parametrize("row", ROWS, ids=[row["id"] for row in ROWS])
 def test_a_case_is_judged_as_labelled(row):
     if "raw_b64" not in row:
@@ -130,9 +88,8 @@ def test_a_case_is_judged_as_labelled(row):
         assert row["decision"] == "handshake_fail_or_deny"
         return
     found = answers(base64.b64decode(row["raw_b64"]), chain, peer)
-    decision = row["decision"] if isinstance(row["decision"], dict) else {"1": row["decision"]}
-    for place, label in decision.items():
-        after = found[int(place) - 1 :]
+    for place, label in decisions(row).items():
+        after = found[place:]
         if label == "never_forwarded":
             assert all(status != 200 for status, _ in after)
             continue
