@@ -33,6 +33,10 @@ class ServerPath:
         """Serve until drained."""
         await self._server.run(ready=ready)
 
+    def part_from_app(self) -> None:
+        """Let an app that was told to end see that we hold nothing."""
+        self._server.part_from_app()
+
     async def drain(self, deadline: float) -> None:
         """Stop accepting, and end what is left at the deadline."""
         await self._server.drain(deadline)

@@ -44,6 +44,9 @@ class DataPath(Protocol):
     async def run(self, *, ready: Callable[[], None]) -> None:
         """Serve until drained; `ready` is called once."""
 
+    def part_from_app(self) -> None:
+        """The app was told to end, and still serves: hold no connection to it that is idle. Called again and again."""
+
     async def drain(self, deadline: float) -> None:
         """Stop accepting, let exchanges end until `deadline` (of this loop's clock), then end what is left."""
 
@@ -134,6 +137,8 @@ class Worker:
     def tick(self, now: float) -> None:
         """Everything that is due about four times a second."""
         self._start.row.beat(monotonic(), self._accepted.generation)
+        if self._start.board.drain_deadline:
+            self._path.part_from_app()
         self._recorder.clock_offset = _clock_offset()
         self._recorder.flush(now)
         if self._ticks % PUSH_EVERY == 0:

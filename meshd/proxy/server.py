@@ -72,6 +72,13 @@ class Server:
             if snapshot.clusters.get(name) is not cluster:
                 cluster.close()
 
+    def part_from_app(self) -> None:
+        """The app was told to end: keep no connection to it beyond the exchanges under way, because many a server waits
+        until it has none left. Said again, nothing more happens."""
+        for plan in self.snapshot.plans.values():
+            if plan.inbound:
+                self.snapshot.clusters[plan.tcp_cluster].close()
+
     async def drain(self, deadline: float) -> None:
         """Stop accepting, let exchanges end until `deadline` (monotonic), then end what is left; `run` returns."""
         for sockets in self._sockets.values():

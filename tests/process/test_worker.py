@@ -32,7 +32,11 @@ class FakePath:
         self.deadline = None
         self.refuse = None
         self.slow = False
+        self.parted = False
         self.drained = trio.Event()
+
+    def part_from_app(self):
+        self.parted = True
 
     async def run(self, *, ready):
         if self.slow:
@@ -109,6 +113,15 @@ async def test_it_says_ready_shows_life_and_reports(bench):
         state = json.loads(bench.said("state")[0][1])
         assert state == {"connections": 3, "pool": {"live": 2}}
         bench.path.drained.set()
+
+
+async def test_it_parts_from_an_app_that_was_told_to_end(bench):
+    worker = bench.worker()
+    worker.tick(trio.current_time())
+    assert not bench.path.parted
+    bench.board.drain_deadline = monotonic() + 60
+    worker.tick(trio.current_time())
+    assert bench.path.parted
 
 
 async def test_sigterm_drains_for_what_the_bootstrap_allows(bench):
