@@ -7,7 +7,7 @@ from meshd.core.exchange import Exchange
 from meshd.core.head import Headers, ResponseHead
 from meshd.http.events import End
 from meshd.net.stream import Stream
-from meshd.upstream.http1 import Http1Connection
+from meshd.upstream.connection import Carrier
 
 NEVER = float("inf")
 STREAM_IDLE = 300.0  # seconds without a byte either way, until a route says otherwise
@@ -80,7 +80,7 @@ class Flight:
     def __init__(self, exchange: Exchange, down: Downstream) -> None:
         self.exchange = exchange
         self.down = down
-        self.connection: Http1Connection | None = None
+        self.connection: Carrier | None = None
         self.ticket: Ticket | None = None
         self.cause: Cut | None = None
         self.attempt_deadline = NEVER

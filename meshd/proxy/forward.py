@@ -25,7 +25,7 @@ from meshd.routing.split import pick_target
 from meshd.snapshot import Plan
 from meshd.telemetry.tracing import hang_under
 from meshd.upstream.cluster import Cluster
-from meshd.upstream.http1 import Http1Connection
+from meshd.upstream.connection import Carrier, Connection
 from meshd.upstream.pool import Pool
 from meshd.upstream.retry import backoff, should_retry
 
@@ -109,9 +109,10 @@ def _fail(flight: Flight, error: ProxyError) -> Reply | None:
 class _Trip:
     """The attempts of one exchange."""
 
-    __slots__ = ("cluster", "exchange", "flight", "policy", "pool", "route", "target", "upload")
+    __slots__ = ("cluster", "exchange", "flight", "leased", "policy", "pool", "route", "target", "upload")
 
-    pool: Pool[Http1Connection]  # that the connection of the attempt under way is from
+    pool: Pool[Connection]  # that the connection of the attempt under way is from
+    leased: Connection  # that carries the attempt under way
 
     def __init__(self, flight: Flight, route: Route, target: Target, cluster: Cluster) -> None:
         self.flight = flight
@@ -186,24 +187,25 @@ class _Trip:
         if connection is None:
             connection = await pool.acquire(now, exchange.deadline, self._watch)
             flight.ticket = None
-        flight.connection = connection
+        self.leased = connection
+        carrier = flight.connection = connection.open()
         if flight.cause is not None:
             raise self._translate(UpstreamError(504, flags.REQUEST_TIMEOUT, flight.cause.value))
         attempt.connection_uses = connection.uses
         attempt.connection_age = now - connection.born
         upload = self.upload
         if upload is None:
-            await connection.send_request(exchange.head, b"", end=True)
+            await carrier.send_request(exchange.head, b"", end=True)
         else:
             body, end = upload.prefix()
             attempt.sent = len(body)
-            await connection.send_request(exchange.head, body, end=end)
+            await carrier.send_request(exchange.head, body, end=end)
             if not end:
-                await upload.attach(connection)
+                await upload.attach(carrier)
         if self.route.attempt_timeout:
             flight.attempt_deadline = now + self.route.attempt_timeout
         while True:
-            response = await connection.read_head()
+            response = await carrier.read_head()
             if response.status >= 200 or response.status == 101:
                 break
             await flight.down.interim(response)
@@ -268,7 +270,7 @@ class _Trip:
             raise
         self._end(attempt)
 
-    async def _relay_rest(self, connection: Http1Connection, end: End | None) -> None:
+    async def _relay_rest(self, connection: Carrier, end: End | None) -> None:
         flight, down, exchange = self.flight, self.flight.down, self.exchange
         while True:
             piece = end or await connection.read_body()
@@ -312,8 +314,8 @@ class _Trip:
         if self.upload is not None:
             self.upload.detach()
         if flight.connection is not None:
-            self.pool.release(flight.connection, wait.now(), reusable=False)
-            flight.connection = None
+            carrier, flight.connection = flight.connection, None
+            self.pool.release(self.leased, wait.now(), reusable=carrier.done(whole=False))
 
     def _end(self, attempt: Attempt, error: ProxyError | None = None) -> None:
         """Account for one attempt at its endpoint, once."""
@@ -324,9 +326,9 @@ class _Trip:
         self.cluster.observe(attempt, error)
         flight = self.flight
         if flight.connection is not None:
-            connection, flight.connection = flight.connection, None
+            carrier, flight.connection = flight.connection, None
             whole = self.upload is None or self.upload.end is not None
-            self.pool.release(connection, attempt.ended, reusable=whole and connection.reusable)
+            self.pool.release(self.leased, attempt.ended, reusable=carrier.done(whole=whole))
 
     def _leave(self) -> None:
         """Whatever happened, no connection stays leased and no task waits for one."""

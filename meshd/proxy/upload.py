@@ -11,7 +11,7 @@ from meshd.core.errors import DownstreamError, UpstreamError
 from meshd.http.events import End
 from meshd.net import wait
 from meshd.proxy.flight import Cut, Flight
-from meshd.upstream.http1 import Http1Connection
+from meshd.upstream.connection import Carrier
 
 
 class Upload:
@@ -38,7 +38,7 @@ class Upload:
         asked = flight.exchange.asked
         self._most = asked.max_request if asked is not None else NO_LIMIT  # octets
         self._kept: list[bytes] | None = []  # None once it was too much
-        self._connection: Http1Connection | None = None
+        self._connection: Carrier | None = None
         self._covered = 0  # pieces that the current attempt got with its head
         self._attached = wait.Event()
         self._started = False
@@ -69,7 +69,7 @@ class Upload:
         complete = self.end is not None and not self.end.trailers
         return (b"".join(self._kept) if self._kept else b""), complete
 
-    async def attach(self, connection: Http1Connection) -> None:
+    async def attach(self, connection: Carrier) -> None:
         """Send the rest to `connection`, which has the prefix already."""
         if self.end is not None:
             await connection.finish(self.end.trailers)

@@ -25,6 +25,14 @@ class Http1Connection:
         self.uses = 0
         self.responding = False  # an octet of the response has come
 
+    def open(self) -> "Http1Connection":
+        """Itself: one exchange at a time."""
+        return self
+
+    def done(self, *, whole: bool) -> bool:
+        """Whether another exchange may follow: `whole`, so was the response, and nothing surplus came."""
+        return whole and self.codec.reusable
+
     async def send_request(self, head: RequestHead, body: bytes, *, end: bool) -> None:
         """Write the head and the first octets of the body in one go."""
         self.responding = False
