@@ -1,28 +1,13 @@
 """Our own replies as responses: every one says who made it and why.
 
 Proxy-Status is RFC 9209: in full to mesh peers and to our own app, the bare error type to strangers. Callers that speak
-gRPC get their status in gRPC's words (grpc/grpc doc/http-grpc-status-mapping.md, refined as linkerd2-proxy does).
+gRPC get their status in gRPC's words (`grpc`).
 """
 
 from meshd.core.head import Headers, RequestHead, ResponseHead
 from meshd.core.reply import Reply
+from meshd.http.grpc import OWN_STATUS, UNKNOWN, is_grpc, trailers_only
 
-GRPC_STATUS = {
-    400: 13,
-    401: 16,
-    403: 7,
-    404: 5,
-    408: 4,
-    409: 10,
-    429: 8,
-    500: 13,
-    501: 12,
-    502: 14,
-    503: 14,
-    504: 4,
-    508: 10,
-}
-GRPC_UNKNOWN = 2
 _DETAILS_LIMIT = 512  # octets of cause in a header field
 
 
@@ -31,8 +16,7 @@ def render_reply(reply: Reply, request: RequestHead, name: bytes, *, stranger: b
     headers: Headers = list(reply.headers)
     if reply.error is not None:
         headers.append((b"proxy-status", proxy_status(reply, name, stranger=stranger)))
-    content_type = request.get(b"content-type") or b""
-    if content_type.startswith(b"application/grpc") and reply.error is not None:
+    if reply.error is not None and is_grpc(request.get(b"content-type")):
         return _grpc(reply, headers), b""
     body = reply.body
     if body:
@@ -60,15 +44,6 @@ def quote(text: bytes) -> bytes:
 
 
 def _grpc(reply: Reply, headers: Headers) -> ResponseHead:
-    """Trailers-only: HTTP 200 with the status where a client looks for it."""
-    status = reply.grpc_status if reply.grpc_status is not None else GRPC_STATUS.get(reply.status, GRPC_UNKNOWN)
-    message = reply.body or reply.details.encode("utf-8", "replace")
-    headers.append((b"content-type", b"application/grpc"))
-    headers.append((b"grpc-status", b"%d" % status))
-    headers.append((b"grpc-message", percent_encode(message)))
-    return ResponseHead(200, headers, 0)
-
-
-def percent_encode(message: bytes) -> bytes:
-    """The encoding that gRPC wants of grpc-message: printable ASCII but for the percent sign stays as it is."""
-    return b"".join(b"%c" % octet if 0x20 <= octet < 0x7F and octet != 0x25 else b"%%%02X" % octet for octet in message)
+    """The same in gRPC's words."""
+    status = reply.grpc_status if reply.grpc_status is not None else OWN_STATUS.get(reply.status, UNKNOWN)
+    return trailers_only(status, reply.body or reply.details.encode("utf-8", "replace"), headers)
