@@ -79,9 +79,9 @@ class Engine:
         try:
             return self._connection.receive_data(octets)
         except self._library.protocol_error as error:
-            raise ConnectionFailed(int(getattr(error, "error_code", Code.PROTOCOL_ERROR)), str(error)) from error
+            raise ConnectionFailed(int(getattr(error, "error_code", Code.PROTOCOL_ERROR)), str(error)[:100]) from error
         except _STRAY as error:
-            raise ConnectionFailed(Code.PROTOCOL_ERROR, f"{type(error).__name__} {error}") from error
+            raise ConnectionFailed(Code.PROTOCOL_ERROR, f"{type(error).__name__} {error}"[:100]) from error
 
     def feed_head(self, stream: int, *, end: bool) -> None:
         """Tell the library that a message began or, as trailers, ended. Raises ConnectionFailed."""

@@ -73,6 +73,19 @@ class FieldDecoder:
         ]
 
 
+def size_updates(block: bytes) -> int:
+    """How many changes of the table's size a header block begins with; counting stops at three."""
+    place = count = 0
+    while count < 3 and place < len(block) and block[place] >> 5 == 1:
+        count += 1
+        continued = block[place] & 0x1F == 0x1F
+        place += 1
+        while continued and place < len(block):
+            continued = block[place] & 0x80 != 0
+            place += 1
+    return count
+
+
 @dataclass(frozen=True, slots=True)
 class Library:
     """What the sessions use of an HTTP/2 library."""

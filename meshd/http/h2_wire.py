@@ -24,7 +24,7 @@ from meshd.http.h2_events import (
 from meshd.http.h2_fields import read_trailers
 from meshd.http.h2_floods import FloodLimits
 from meshd.http.h2_frames import ACK, END_HEADERS, END_STREAM, PREFACE, PRIORITY_FLAG, Frame, FrameReader, Kind
-from meshd.http.h2_library import BadHeaderBlock, HeaderListTooLarge, Library
+from meshd.http.h2_library import BadHeaderBlock, HeaderListTooLarge, Library, size_updates
 from meshd.http.h2_session import Session
 from meshd.http.h2_stream import Stream
 from meshd.http.limits import Limits
@@ -213,10 +213,12 @@ class WireSession(Session):
             self._on_block(block.stream, block.flags, b"".join(block.parts))
 
     def _on_block(self, stream: int, flags: int, block: bytes) -> None:
+        if block and block[0] >> 5 == 1 and size_updates(block) > 2:  # RFC 7541 section 4.2
+            raise ConnectionFailed(Code.COMPRESSION_ERROR, "a header block that resizes the table over and over")
         try:
             fields = self._engine.decoder.decode(block)
         except BadHeaderBlock as error:
-            raise ConnectionFailed(Code.COMPRESSION_ERROR, str(error)) from error
+            raise ConnectionFailed(Code.COMPRESSION_ERROR, str(error)[:100]) from error
         except HeaderListTooLarge as error:
             raise ConnectionFailed(Code.ENHANCE_YOUR_CALM, "header list too large", "header_list") from error
         self._on_fields(stream, fields, end=bool(flags & END_STREAM))
