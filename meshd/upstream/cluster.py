@@ -15,12 +15,12 @@ from meshd.core.exchange import Attempt
 from meshd.net import wait
 from meshd.upstream.balancer import BALANCERS
 from meshd.upstream.budget import Budget
-from meshd.upstream.http1 import Http1Connection
+from meshd.upstream.connection import Connection
 from meshd.upstream.outlier import Outcome, OutlierPolicy, Streak, count, eject, is_ejected, may_eject, outcome_of
 from meshd.upstream.peak_ewma import observe_failure, observe_latency, seed
 from meshd.upstream.pool import Pool, PoolSettings
 
-Connect = Callable[[Endpoint], Awaitable[Http1Connection]]
+Connect = Callable[[Endpoint], Awaitable[Connection]]
 NEVER: Final = float("inf")
 
 
@@ -72,8 +72,8 @@ class Cluster:
         self._streaks: dict[Endpoint, Streak] = {}  # of endpoints that failed last
         self._pools = {endpoint: self._new_pool(endpoint) for endpoint in self.endpoints}
 
-    def _new_pool(self, endpoint: Endpoint) -> Pool[Http1Connection]:
-        async def connect() -> Http1Connection:
+    def _new_pool(self, endpoint: Endpoint) -> Pool[Connection]:
+        async def connect() -> Connection:
             return await self._connect(endpoint)
 
         return Pool(endpoint, connect, self.settings.pool, self._random, self._reconsider)
@@ -116,7 +116,7 @@ class Cluster:
         self._candidates = self.endpoints if whole else tuple(serving)
         self._valid_until = until
 
-    def pool(self, endpoint: Endpoint) -> Pool[Http1Connection]:
+    def pool(self, endpoint: Endpoint) -> Pool[Connection]:
         """The connections of one endpoint, also of one that has just left."""
         found = self._pools.get(endpoint)
         if found is None:
