@@ -8,6 +8,7 @@ endpoints a kept cluster is to have, and the server tells it so when it swaps.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from random import Random
+from time import time
 
 from meshd.config.backend_policy import BackendPolicy
 from meshd.config.documents import Documents
@@ -22,6 +23,7 @@ from meshd.filters.authz import authorization_chain
 from meshd.filters.base import Scope
 from meshd.filters.buckets import OCTETS, Buckets
 from meshd.filters.fault import fault_chain
+from meshd.filters.jwt import authentication_chain
 from meshd.filters.of_route import chain_of
 from meshd.filters.peer_authentication import mode_for
 from meshd.filters.rate_limit import rate_limit_chain
@@ -51,16 +53,17 @@ def compile_snapshot(
     credentials: Credentials | None,
     previous: Snapshot | None,
     *,
-    serves: bool = True,
+    chance: Random | None = None,
     buckets: Buckets | None = None,
 ) -> Snapshot:
     """The world of this generation. Raises ConfigError; `previous` is left as it is.
 
-    One that is only asked questions and never serves needs no certificates: `serves=False`. Workers give the `buckets`
-    of rate limits, which they share with each other and from generation to generation.
+    One that is only asked and never serves brings its own `chance` and needs no certificates. Workers give the
+    `buckets` of rate limits, which they share with each other and from generation to generation.
     """
     compiler = _Compiler(proxy, documents, credentials, previous)
-    compiler.needs_identity = serves
+    if chance is not None:
+        compiler.random, compiler.needs_identity = chance, False
     compiler.buckets = buckets or compiler.buckets
     return compiler.snapshot()
 
@@ -85,9 +88,9 @@ class _Compiler:
         "_places",
         "_previous",
         "_proxy",
-        "_random",
         "buckets",
         "needs_identity",
+        "random",
     )
 
     def __init__(
@@ -96,7 +99,7 @@ class _Compiler:
         self._proxy = proxy
         self._documents = documents
         self._previous = previous
-        self._random = Random()  # noqa: S311  # spreads load
+        self.random = Random()  # noqa: S311  # spreads load
         if previous is not None and previous.identity is not None and previous.identity.credentials is credentials:
             self._identity: TlsIdentity | None = previous.identity
         else:
@@ -186,7 +189,7 @@ class _Compiler:
         return (
             rate_limit_chain(limits, known.cluster, compile_policy_match, self.buckets)
             + request_chain(requests, compile_policy_match)
-            + fault_chain(faults, compile_policy_match, self._random)
+            + fault_chain(faults, compile_policy_match, self.random)
         )
 
     def _policy_for(self, known: KnownPort) -> BackendPolicy | None:
@@ -205,7 +208,7 @@ class _Compiler:
             self._clusters[name] = before
         else:
             connect = Connector(self._dialler, settings.connect_timeout)
-            self._clusters[name] = Cluster(name, [each.endpoint() for each in places], connect, settings, self._random)
+            self._clusters[name] = Cluster(name, [each.endpoint() for each in places], connect, settings, self.random)
         self._places[name] = places
 
     # -- listeners -----------------------------------------------------------------------------------------------
@@ -312,11 +315,13 @@ class _Compiler:
         limits = of_workload([each.model for each in documents.rate_limit_policies], scope)
         requests = of_workload([each.model for each in documents.request_policies], scope)
         faults = of_workload([each.model for each in documents.fault_policies], scope)
+        issuers = [each.model for each in documents.request_authentications]
         return (
-            authorization_chain([each.model for each in documents.authorization_policies], scope)
+            authentication_chain(issuers, documents.key_sets, scope, time)
+            + authorization_chain([each.model for each in documents.authorization_policies], scope)
             + rate_limit_chain(limits, f"port {port}", compile_policy_match, self.buckets)
             + request_chain(requests, compile_policy_match)
-            + fault_chain(faults, compile_policy_match, self._random)
+            + fault_chain(faults, compile_policy_match, self.random)
         )
 
     @property

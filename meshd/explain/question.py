@@ -41,6 +41,8 @@ class Question:
     inbound: bool = True
     listener: str = ""  # by name, when there are several; empty for the first that fits
     address: str = ADDRESS  # of the client
+    draw: float = 100.0  # where chance decides: the number drawn, of 100
+    times: int = 1  # sent so often at once; the last of them is the one that is asked about
 
     def header(self, name: str) -> str | None:
         """The first value of a field."""
@@ -92,11 +94,11 @@ class Question:
             return Peer(self.address)
         return peer_named(self.caller, self.address)
 
-    def begin(self, plan: Plan) -> tuple[Listener, Exchange]:
+    def begin(self, plan: Plan, now: float = MOMENT) -> tuple[Listener, Exchange]:
         """An exchange as the listener begins it. Raises ProtocolError."""
         listener = Listener(plan, _RECORDER, _SAMPLER, _LIMITS)
         peer = self.peer(plan)
-        return listener, listener.begin(self.head(), peer, Hop(peer, plan.forwarding), MOMENT)
+        return listener, listener.begin(self.head(), peer, Hop(peer, plan.forwarding), now)
 
 
 def peer_named(caller: str, address: str = ADDRESS) -> Peer:

@@ -2,7 +2,7 @@
 the exchange, `admit` decides about it."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from meshd.compile import compile_snapshot
 from meshd.config.authorization import AuthorizationPolicy
@@ -15,11 +15,14 @@ from meshd.core.flags import DENIED
 from meshd.core.head import RequestHead
 from meshd.core.reply import Reply
 from meshd.core.route import Route
+from meshd.explain.chance import Drawn
 from meshd.explain.question import Question, Unaskable
 from meshd.net.tls import Mode
 from meshd.proxy.forward import admit
 from meshd.proxy.rescue import NO_BACKEND, NO_ROUTE
 from meshd.snapshot import Plan
+
+DAY: Final = 86_400.0  # seconds
 
 Kind: TypeAlias = Literal["forwarded", "denied", "refused", "no route", "no backend", "answered", "malformed", "tunnel"]
 
@@ -60,12 +63,14 @@ class Answer:
 class World:
     """A snapshot that is only asked. Raises ConfigError when the documents do not compile."""
 
-    __slots__ = ("documents", "proxy", "snapshot")
+    __slots__ = ("_chance", "_now", "documents", "proxy", "snapshot")
 
     def __init__(self, proxy: Proxy, documents: Documents) -> None:
         self.proxy = proxy
         self.documents = documents
-        self.snapshot = compile_snapshot(proxy, documents, None, None, serves=False)
+        self._chance = Drawn()
+        self._now = 0.0
+        self.snapshot = compile_snapshot(proxy, documents, None, None, chance=self._chance)
 
     @property
     def trust_domain(self) -> str:
@@ -87,12 +92,20 @@ class World:
         raise Unaskable(f"listener: got {question.listener!r}, expected one of {known}")
 
     def ask(self, question: Question) -> Answer:
-        """What becomes of it. Raises Unaskable."""
+        """What becomes of it. Raises Unaskable. Each question comes a day after the last: no limit remembers that."""
+        self._now += DAY
+        answer = self._ask(question)
+        for _ in range(question.times - 1):
+            answer = self._ask(question)
+        return answer
+
+    def _ask(self, question: Question) -> Answer:
         plan = self.plan(question)
+        self._chance.share = question.draw
         if plan.inbound and plan.mode is Mode.STRICT and not question.caller:
             return Answer("refused", details="PeerAuthentication is STRICT: a client without a certificate is refused")
         try:
-            listener, exchange = question.begin(plan)
+            listener, exchange = question.begin(plan, self._now)
         except ProtocolError as error:
             return Answer("malformed", error.status, error.details)
         if exchange.head.method == b"CONNECT":
