@@ -1,7 +1,7 @@
 """An app as people write them, for `meshd run -- python app.py READY_FILE FOLDER`.
 
-It finds its sidecar by the ready file, calls out as soon as it starts, serves on a port that it is told, and on a
-signal calls out once more, finishes what is under way and ends with 40. Notes for the test are files in FOLDER.
+It finds its sidecar by the ready file, calls out as soon as it starts, serves on a port that it is told, and when it is
+told to end calls out once more, finishes what is under way and ends with 40. Notes for the test are files in FOLDER.
 """
 
 import http.client
@@ -53,16 +53,15 @@ class Server(ThreadingHTTPServer):
 
 
 def main():
-    ended = []
+    got = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
-        signal.signal(number, lambda got, _: ended.append(got))
+        signal.signal(number, lambda number, _: (got.append(number), note("signal", number)))
     note("first", call("/first"))
     server = Server(("127.0.0.1", int(os.environ["APP_PORT"])), Answer)
     threading.Thread(target=server.serve_forever, args=(0.01,)).start()
     note("up", os.getpid())
-    while not ended:
+    while not {signal.SIGTERM, signal.SIGINT} & set(got):
         time.sleep(0.01)
-    note("signal", ended[0])
     note("last", call("/last"))
     server.shutdown()
     server.server_close()
