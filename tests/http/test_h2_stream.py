@@ -1,0 +1,24 @@
+"""What a session remembers of one stream, and of those that are gone."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshd.http.h2_stream import ResetMemory, Stream
+
+
+@given(st.lists(st.integers(1, 100), max_size=200))
+def test_the_last_resets_are_remembered_and_no_more(ids):
+    memory = ResetMemory(10)
+    for stream in ids:
+        memory.add(stream)
+    assert len(list(memory)) <= 10
+    assert all(stream in memory for stream in list(dict.fromkeys(reversed(ids)))[:1])
+
+
+@given(received=st.integers(0, 20), expected=st.none() | st.integers(0, 20))
+def test_a_body_fits_while_it_is_not_longer_and_ends_when_it_is_as_long(received, expected):
+    stream = Stream(1, b"POST", 0.0)
+    stream.received, stream.expected = received, expected
+    assert stream.fits(end=False) == (expected is None or received <= expected)
+    assert stream.fits(end=True) == (expected is None or received == expected)
+    assert repr(stream) == f"<Stream 1 received {received} sent 0>"
