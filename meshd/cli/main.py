@@ -22,6 +22,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "run": "run a sidecar, alone or around an app",
     "check": "validate a bootstrap, its policies and certificates, or policies alone",
     "explain": "say why a request is let through, refused or routed as it is",
+    "test": "test policies against cases, without a network",
     "config": "show each value of a bootstrap and where it came from",
     "schema": "print the JSON Schema of a kind of document, or list the kinds",
     "ca": "issue, renew, revoke and check certificates",
