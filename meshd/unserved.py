@@ -11,7 +11,9 @@ from meshd.config.grpc_route import GRPCBackendRef, GRPCHeaderMatch, GRPCMatch, 
 from meshd.config.http_route import HeaderMatch, HTTPBackendRef, HTTPMatch, HTTPRule
 from meshd.config.model import Resource
 from meshd.config.policy_match import PolicyMatch
+from meshd.config.request_authentication import JwtRule
 from meshd.config.route_filters import GRPCFilter, HTTPFilter
+from meshd.filters.jwks import InvalidKey, read_key_set
 from meshd.http.framing import CONNECTION_FIELDS
 
 WHY = "is not supported yet"
@@ -23,7 +25,7 @@ _SEEN = frozenset((b"host", b"upgrade"))  # the codec takes these out too, but w
 def refuse_unserved(documents: Documents) -> None:
     """Raises ConfigError with every place that asks for what this version does not do."""
     problems = [*_kinds(documents), *_authorization(documents), *_routes(documents), *_backends(documents)]
-    problems += _limits_and_faults(documents)
+    problems += [*_limits_and_faults(documents), *_tokens(documents)]
     if problems:
         raise ConfigError(problems)
 
@@ -32,7 +34,6 @@ def _kinds(documents: Documents) -> Iterator[Problem]:
     kinds: tuple[tuple[Document[Resource], ...], ...] = (
         documents.tcp_routes,
         documents.tls_routes,
-        documents.request_authentications,
         documents.destination_rules,
     )
     for kind in kinds:
@@ -45,6 +46,29 @@ def _authorization(documents: Documents) -> Iterator[Problem]:
         if document.model.spec.action == "CUSTOM":
             yield _problem(document, ("spec", "action"), f"action CUSTOM {WHY}")
         yield from _conditions(document)
+
+
+def _tokens(documents: Documents) -> Iterator[Problem]:
+    for document in documents.request_authentications:
+        for place, rule in enumerate(document.model.spec.jwt_rules):
+            at: Path = ("spec", "jwtRules", place)
+            if not rule.jwks and not rule.keys_uri:
+                yield _problem(document, at, "keys are not looked for by the issuer's name: set jwks or jwksUri")
+            elif rule.jwks:
+                try:
+                    read_key_set(rule.jwks)
+                except InvalidKey as error:
+                    yield _problem(document, (*at, "jwks"), f"expected keys that can verify a signature: {error}")
+            for name, field in _fields_of(rule):
+                if field.lower().encode() in CONNECTION_FIELDS:
+                    yield _problem(document, (*at, *name), f"field {field!r} {THE_CONNECTION_S}")
+
+
+def _fields_of(rule: JwtRule) -> Iterator[tuple[Path, str]]:
+    yield from ((("fromHeaders", place, "name"), each.name) for place, each in enumerate(rule.from_headers))
+    yield ("outputPayloadToHeader",), rule.output_payload_to_header
+    for place, each in enumerate(rule.output_claim_to_headers):
+        yield ("outputClaimToHeaders", place, "header"), each.header
 
 
 def _conditions(document: Document[AuthorizationPolicy]) -> Iterator[Problem]:
@@ -118,7 +142,7 @@ def _policy_match(document: Document[Resource], at: Path, match: PolicyMatch | N
 
 def _filters(document: Document[Resource], at: Path, filters: Sequence[HTTPFilter | GRPCFilter]) -> Iterator[Problem]:
     for place, each in enumerate(filters):
-        if each.type in ("RequestMirror", "CORS"):
+        if each.type == "RequestMirror":
             yield _problem(document, (*at, place, "type"), f"filter {each.type} {WHY}")
         for field, modifier in (
             ("requestHeaderModifier", each.request_header_modifier),

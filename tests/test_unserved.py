@@ -11,7 +11,6 @@ GATEWAY, SECURITY, OURS = "gateway.networking.k8s.io/v1", "security.istio.io/v1"
 KINDS = {
     "tcp_routes": ("TCPRoute", GATEWAY, "rules: [{backendRefs: [{name: a, port: 1}]}]"),
     "tls_routes": ("TLSRoute", GATEWAY, "hostnames: [a.test]\nrules: [{backendRefs: [{name: a, port: 1}]}]"),
-    "request_authentications": ("RequestAuthentication", SECURITY, "jwtRules: [{issuer: a}]"),
     "destination_rules": ("DestinationRule", "networking.istio.io/v1", "host: a"),
 }
 
@@ -46,13 +45,13 @@ def test_kinds_that_nothing_reads_yet(kind):
     ("rule", "field"),
     [
         ("sessionPersistence: {cookie: {name: a}}", "spec.rules[0].sessionPersistence"),
-        ("filters: [{type: CORS, cors: {}}]", "spec.rules[0].filters[0].type"),
         (
             "filters: [{type: RequestMirror, requestMirror: {backendRef: {name: a, port: 1}}}]",
             "spec.rules[0].filters[0].type",
         ),
         (
-            "backendRefs: [{name: a, port: 1, filters: [{type: CORS, cors: {}}]}]",
+            "backendRefs: [{name: a, port: 1, "
+            "filters: [{type: RequestMirror, requestMirror: {backendRef: {name: a, port: 1}}}]}]",
             "spec.rules[0].backendRefs[0].filters[0].type",
         ),
     ],
@@ -113,6 +112,29 @@ def test_answers_with_fields_of_the_connection():
     assert [each for each, _ in found] == ["spec.rules[0].respond.headers"]
 
 
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [
+        ("", ""),
+        ('jwks: \'{"keys": [{"kty": "oct", "k": "AA"}]}\'', ".jwks"),
+        ("jwksUri: 'https://a.test/', fromHeaders: [{name: x-a}, {name: TE}]", ".fromHeaders[1].name"),
+        ("jwksUri: 'https://a.test/', outputPayloadToHeader: Host", ".outputPayloadToHeader"),
+        (
+            "jwksUri: 'https://a.test/', outputClaimToHeaders: [{header: te, claim: a}]",
+            ".outputClaimToHeaders[0].header",
+        ),
+    ],
+)
+def test_parts_of_tokens(part, field):
+    text = text_of("RequestAuthentication", SECURITY, f"jwtRules: [{{issuer: a, {part}}}]")
+    assert [each for each, _ in problems(request_authentications=text)] == [f"spec.jwtRules[0]{field}"]
+
+
+def test_tokens_with_keys_are_served():
+    text = text_of("RequestAuthentication", SECURITY, "jwtRules: [{issuer: a, jwksUri: 'https://a.test/'}]")
+    assert problems(request_authentications=text) == []
+
+
 def test_parts_of_authorization():
     spec = """
 action: CUSTOM
@@ -142,6 +164,6 @@ def test_parts_of_the_way_to_a_backend(part, field):
 
 def test_every_problem_says_where_it_stands():
     with pytest.raises(ConfigError) as caught:
-        refuse_unserved(Documents(http_routes=(document(route("filters: [{type: CORS, cors: {}}]")),)))
+        refuse_unserved(Documents(http_routes=(document(route("sessionPersistence: {cookie: {name: a}}")),)))
     (problem,) = caught.value.problems
     assert (problem.file, problem.line, problem.document) == ("f.yaml", 6, "HTTPRoute ns/name")

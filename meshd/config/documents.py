@@ -145,9 +145,10 @@ class Documents:
     request_policies: tuple[Document[RequestPolicy], ...] = ()
     problems: tuple[Problem, ...] = ()  # warnings
     digest: str = ""
+    key_sets: Mapping[str, str] = field(default_factory=dict)  # fetched ones, by their URI
 
     def __len__(self) -> int:
-        return sum(len(getattr(self, each.name)) for each in fields(self)[:-2])
+        return sum(len(getattr(self, each.name)) for each in fields(self)[:-3])
 
     def __repr__(self) -> str:
         return f"<Documents {len(self)} documents, {len(self.problems)} warnings, {self.digest[:12]}>"

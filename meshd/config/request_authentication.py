@@ -7,8 +7,9 @@ refused; one without a token passes, unless `presence` is REQUIRED or an Authori
 # mypy: disable-error-code=explicit-any
 
 import json
+import re
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field
@@ -17,6 +18,7 @@ from meshd.config.model import ClusterResource, Fault, Many, Model
 from meshd.config.references import PolicyTargetRef, WorkloadSelector, attachment_faults
 from meshd.config.scalars import ClaimHeader, LongDuration, Text
 
+_FIELD_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{0,256}\Z")
 JwksUri = Annotated[str, Field(min_length=1, max_length=2048)]
 
 
@@ -62,6 +64,8 @@ class JwtRule(Model):
         for alias, uri in (("jwksUri", self.jwks_uri), ("jwks_uri", self.jwks_uri_snake)):
             if uri is not None and not _is_url(uri):
                 yield Fault((alias,), "expected a URL that begins with http:// or https://")
+        if not _FIELD_NAME.match(self.output_payload_to_header):
+            yield Fault(("outputPayloadToHeader",), "expected the name of a header field")
         if self.jwks and not _is_key_set(self.jwks):
             yield Fault(("jwks",), "expected a JSON Web Key Set: a JSON object with a list 'keys' (RFC 7517)")
 

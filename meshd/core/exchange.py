@@ -11,6 +11,7 @@ from meshd.core.head import RequestHead, ResponseHead
 from meshd.core.peer import Peer
 from meshd.core.reply import Reply
 from meshd.core.route import Route
+from meshd.core.token import Token
 from meshd.core.trace import TraceContext
 
 
@@ -74,6 +75,7 @@ class Exchange:
         "route",  # Route | None
         "started",  # float: monotonic
         "status",  # int: as the client saw it; 0 when it left first
+        "token",  # Token | None: the validated token of the request
         "trace",  # TraceContext | None
         "verdict",  # Verdict | None: None when no authorization policy was asked
     )
@@ -96,6 +98,7 @@ class Exchange:
         self.status = 0
         self.flags = ""
         self.details = ""
+        self.token: Token | None = None
         self.trace: TraceContext | None = None
         self.request_id = b""
         self.bytes_received = 0

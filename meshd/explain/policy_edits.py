@@ -1,6 +1,6 @@
 """What could be different in a policy: a value more or less in a list, or a rule less."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Final, TypeAlias
@@ -8,8 +8,7 @@ from typing import Final, TypeAlias
 from meshd.config.authorization import AuthorizationPolicy, Condition
 from meshd.config.model import Model
 from meshd.core.exchange import Exchange
-from meshd.filters.authz_rules import (
-    Look,
+from meshd.filters.attributes import (
     look_account,
     look_address,
     look_authority,
@@ -19,6 +18,8 @@ from meshd.filters.authz_rules import (
     look_trust_domain,
 )
 from meshd.filters.strings import compile_strings
+
+Look: TypeAlias = Callable[[Exchange], bytes]
 
 # What a field of a rule is compared with. Ports and claims of tokens are not here: they are not the caller's to change.
 LOOKS: Final[Mapping[str, Look]] = {

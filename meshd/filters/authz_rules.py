@@ -6,15 +6,31 @@ once must not open a way around: in a DENY one bad value is enough, in an ALLOW 
 """
 
 import ipaddress
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from meshd.config.authorization import Condition, Operation, Rule, Source
 from meshd.core.exchange import Exchange
+from meshd.filters.attributes import (
+    SEPARATOR,
+    Look,
+    look_account,
+    look_address,
+    look_authority,
+    look_claim,
+    look_local_address,
+    look_method,
+    look_namespace,
+    look_nothing,
+    look_principal,
+    look_server_name,
+    look_subjects,
+    look_trust_domain,
+)
 from meshd.filters.base import Scope
-from meshd.filters.strings import BytesTest, compile_hosts, compile_paths, compile_strings
+from meshd.filters.strings import BytesTest, compile_hosts, compile_paths, compile_string, compile_strings
 
-Look = Callable[[Exchange], bytes]
 Block = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -107,9 +123,8 @@ def _source(source: Source, namespace: str, scope: Scope) -> Iterator[Check]:
         return compile_accounts(values, namespace)
 
     yield from _pair("principals", source.principals, source.not_principals, principals, look_principal)
-    yield from _pair(
-        "requestPrincipals", source.request_principals, source.not_request_principals, compile_strings, look_nothing
-    )
+    pair = source.request_principals, source.not_request_principals
+    yield from _of_token(("requestPrincipals", "notRequestPrincipals"), pair, compile_subjects, look_subjects)
     yield from _pair("namespaces", source.namespaces, source.not_namespaces, compile_strings, look_namespace)
     yield from _pair("serviceAccounts", source.service_accounts, source.not_service_accounts, accounts, look_account)
     yield from _pair("trustDomains", source.trust_domains, source.not_trust_domains, compile_strings, look_trust_domain)
@@ -148,6 +163,13 @@ def _condition(condition: Condition, namespace: str, scope: Scope, *, deny: bool
     elif key == "destination.port":
         port = str(scope.port).encode()
         yield from _named(key, wanted, unwanted, compile_ports, lambda _: port)
+    elif key.startswith("request.auth."):
+        names = (f"{key} values", f"{key} notValues")
+        if key == "request.auth.principal":
+            yield from _of_token(names, (wanted, unwanted), compile_subjects, look_subjects)
+        else:
+            path = CLAIMS.get(key) or tuple(_IN_BRACKETS.findall(key))
+            yield from _of_token(names, (wanted, unwanted), compile_strings, lambda x: look_claim(x, path))
     else:
         yield from _named(key, wanted, unwanted, compile_strings, LOOKS.get(key, look_nothing))
 
@@ -165,6 +187,26 @@ def _named(
     if unwanted:
         no = test(unwanted)
         yield Check(f"{key} notValues: {_shown(unwanted)}", lambda exchange: not no(look(exchange)), look)
+
+
+def _of_token(
+    names: tuple[str, str],
+    pair: tuple[tuple[str, ...], tuple[str, ...]],
+    test: Callable[[tuple[str, ...]], BytesTest],
+    look: Callable[[Exchange], list[bytes]],
+) -> Iterator[Check]:
+    """What a claim says, which may be several things: one that is wanted is enough, and so is one that is not."""
+    wanted, unwanted = pair
+
+    def shown(exchange: Exchange) -> bytes:
+        return b", ".join(look(exchange)).replace(SEPARATOR, b"/")
+
+    if wanted:
+        yes = test(wanted)
+        yield Check(f"{names[0]}: {_shown(wanted)}", lambda x: any(map(yes, look(x))), shown)
+    if unwanted:
+        no = test(unwanted)
+        yield Check(f"{names[1]}: {_shown(unwanted)}", lambda x: not any(map(no, look(x))), shown)
 
 
 def _header(key: str, name: bytes, pair: tuple[tuple[str, ...], tuple[str, ...]], *, deny: bool) -> Iterator[Check]:
@@ -200,60 +242,6 @@ def _header(key: str, name: bytes, pair: tuple[tuple[str, ...], tuple[str, ...]]
             )
 
 
-# -- what checks look at -----------------------------------------------------------------------------------------
-
-
-def look_authority(exchange: Exchange) -> bytes:
-    """Host and port that the request is for."""
-    return exchange.head.authority
-
-
-def look_method(exchange: Exchange) -> bytes:
-    """The method."""
-    return exchange.head.method
-
-
-def look_principal(exchange: Exchange) -> bytes:
-    """Trust domain and path of the SPIFFE ID; empty when the peer proved nothing."""
-    return exchange.peer.principal
-
-
-def look_namespace(exchange: Exchange) -> bytes:
-    """The namespace of the peer's identity."""
-    return exchange.peer.namespace
-
-
-def look_account(exchange: Exchange) -> bytes:
-    """`namespace/service-account`; empty when the identity has none."""
-    peer = exchange.peer
-    return peer.namespace + b"/" + peer.service_account if peer.service_account else b""
-
-
-def look_trust_domain(exchange: Exchange) -> bytes:
-    """The trust domain of the peer's identity."""
-    return exchange.peer.trust_domain
-
-
-def look_address(exchange: Exchange) -> bytes:
-    """The address of the peer: the physical one, for no proxy in front of us is trusted to name another."""
-    return exchange.peer.address.encode()
-
-
-def look_local_address(exchange: Exchange) -> bytes:
-    """The address the peer connected to."""
-    return exchange.peer.local_address.encode()
-
-
-def look_server_name(exchange: Exchange) -> bytes:
-    """The SNI of the handshake."""
-    return exchange.peer.server_name.encode()
-
-
-def look_nothing(_exchange: Exchange) -> bytes:
-    """Attributes of a validated token, of which there is none: absent."""
-    return b""
-
-
 # What `request.headers[...]` may name that is no field of a head: HTTP/2's words for the request line, and what the
 # codec takes out. Of other fields of the connection no policy can know: `unserved.py` refuses them.
 PARTS: dict[bytes, tuple[Callable[[tuple[str, ...]], BytesTest], Look]] = {
@@ -264,6 +252,8 @@ PARTS: dict[bytes, tuple[Callable[[tuple[str, ...]], BytesTest], Look]] = {
     b":scheme": (compile_strings, lambda exchange: exchange.head.scheme),
     b"upgrade": (compile_strings, lambda exchange: exchange.head.upgrade or b""),
 }
+CLAIMS = {"request.auth.audiences": ("aud",), "request.auth.presenter": ("azp",)}
+_IN_BRACKETS = re.compile(r"\[([^\[\]]+)\]")
 LOOKS = {"source.namespace": look_namespace, "connection.sni": look_server_name}
 
 
@@ -276,6 +266,22 @@ def with_aliases(principal: str, scope: Scope) -> Iterator[str]:
         yield from (f"{name}/{rest}" for name in names)
     else:
         yield principal
+
+
+def compile_subjects(values: tuple[str, ...]) -> BytesTest:
+    """`issuer/subject`, divided at the last slash (as Istio does it): no subject can pass for part of an issuer."""
+    pairs = []
+    for value in values:
+        issuer, slash, subject = value.rpartition("/")
+        if not slash:
+            issuer, subject = ("*", value) if value.startswith("*") else (value, "*" if value.endswith("*") else "")
+        pairs.append((compile_string(issuer), compile_string(subject)))
+
+    def test(given: bytes) -> bool:
+        issuer, _, subject = given.partition(SEPARATOR)
+        return any(of_issuer(issuer) and of_subject(subject) for of_issuer, of_subject in pairs)
+
+    return test
 
 
 def compile_accounts(values: tuple[str, ...], namespace: str) -> BytesTest:

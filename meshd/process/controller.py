@@ -31,6 +31,7 @@ from meshd.process.channel import Message
 from meshd.process.clock import monotonic
 from meshd.process.exporting import make_export_queue
 from meshd.process.intake import Intake
+from meshd.process.key_sets import KeySets
 from meshd.process.log import set_level
 from meshd.process.source import Source
 from meshd.process.start import ControllerStart
@@ -62,6 +63,7 @@ class Controller:
         self._certificates = Watch(
             lambda: source.credentials_stamp(accepted.loaded), accepted.credentials_stamp, CERTIFICATES_POLL
         )
+        self._key_sets = KeySets(accepted.documents.key_sets)
         self._behind = [0] * len(start.workers)
         self._pids = [0] * len(start.workers)
         self._reminded = float("-inf")
@@ -88,6 +90,7 @@ class Controller:
                 nursery.start_soon(self._hear_worker, slot)
             nursery.start_soon(self._watch_documents)
             nursery.start_soon(self._watch_certificates)
+            nursery.start_soon(self._watch_key_sets)
             nursery.start_soon(self._serve_admin)
             nursery.start_soon(self._start_exporter)
             await self._stop.wait()
@@ -144,7 +147,7 @@ class Controller:
                 continue
             self._standing.refused.pop("documents", None)
             if documents.digest != self._standing.accepted.documents.digest:
-                self._accept(documents=documents)
+                self._accept(documents=replace(documents, key_sets=self._key_sets.texts()))
             elif asked:
                 log.info("reload: the documents say the same as before")
 
@@ -162,6 +165,13 @@ class Controller:
                 continue
             self._standing.refused.pop("certificates", None)
             self._accept(credentials=credentials)
+
+    async def _watch_key_sets(self) -> None:
+        while not self._standing.is_retired:
+            if await self._key_sets.refresh(self._standing.accepted.documents):
+                documents = self._standing.accepted.documents
+                self._accept(documents=replace(documents, key_sets=self._key_sets.texts()))
+            await trio.sleep(TICK)
 
     def _read_documents(self) -> Documents:
         """Read, and compile once to see that it can be. Raises ConfigError."""

@@ -19,6 +19,7 @@ import os
 import select
 import signal
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from meshd.config.errors import ConfigError
@@ -241,6 +242,8 @@ class Supervisor:
                 fleet.tell("reload")
                 return
             accepted = self._source.read_all(loaded, fleet.accepted.generation + 1)
+            documents = replace(accepted.documents, key_sets=fleet.accepted.documents.key_sets)
+            accepted = replace(accepted, documents=documents)
             listeners = bind(listens_of(accepted), fleet.listeners)
         except (ConfigError, BindFailed) as error:
             log.error("reload refused, the old bootstrap goes on:\n%s", error)  # noqa: TRY400  # no bug of ours to trace

@@ -35,6 +35,7 @@ def test_both_spellings_of_the_uri():
         ("issuer: a, timeout: 0s", ["timeout"]),
         ("issuer: a, outputClaimToHeaders: [{header: 'a b', claim: c}]", ["outputClaimToHeaders[0].header"]),
         ("issuer: a, presence: required", ["presence"]),
+        ("issuer: a, outputPayloadToHeader: 'a b'", ["outputPayloadToHeader"]),
         ("issuer: a, fromHeaders: [{prefix: a}]", ["fromHeaders[0].name"]),
     ],
 )
