@@ -1,4 +1,7 @@
-"""URLRewrite: another host or path on the way to the backend (Gateway API HTTPURLRewriteFilter)."""
+"""URLRewrite: another host or path on the way to the backend (Gateway API HTTPURLRewriteFilter).
+
+What the client asked for is noted on the exchange: its record shows the request as it was forwarded.
+"""
 
 from meshd.config.route_filters import UrlRewrite
 from meshd.core.chain import RequestStep
@@ -14,8 +17,10 @@ def request_step(rewrite: UrlRewrite, matched: bytes) -> RequestStep:
     def step(exchange: Exchange) -> Reply | None:
         head = exchange.head
         if hostname is not None:
+            exchange.note("original_authority", head.authority.decode("utf-8", "backslashreplace"))
             head.authority = hostname
         if rewrite.path is not None:
+            exchange.note("original_path", head.path.decode("utf-8", "backslashreplace"))
             head.path = replace_path(rewrite.path, head.path, matched)
         return None
 

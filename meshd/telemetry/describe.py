@@ -44,6 +44,7 @@ def summarise(record: Record) -> dict[str, Json]:
         "tls_version": peer.tls or None,
         "tls_resumed": peer.resumed if peer.tls else None,
         "policy": record.verdict.policy or None if record.verdict is not None else None,
+        "policy_rule": record.verdict.rule if record.verdict is not None and record.verdict.rule >= 0 else None,
         "trace_id": f"{trace.trace_id:032x}" if trace is not None else None,
         "span_id": f"{trace.span_id:016x}" if trace is not None else None,
         "listener": record.listener or None,

@@ -24,3 +24,12 @@ def test_it_edits_what_it_names(document, authority, target):
     exchange = exchange_of(target="/old/x?q=1", authority="a.test:80")
     assert request_step(UrlRewrite.model_validate(document), b"/old")(exchange) is None
     assert (exchange.head.authority, exchange.head.target) == (authority, target)
+
+
+def test_what_was_asked_for_is_noted():
+    exchange = exchange_of(target="/old/x?q=1", authority="a.test:80")
+    request_step(UrlRewrite.model_validate({"hostname": "b.test", "path": FULL}), b"/old")(exchange)
+    assert exchange.facts == {"original_authority": "a.test:80", "original_path": "/old/x"}
+    untouched = exchange_of(target="/old/x")
+    request_step(UrlRewrite.model_validate({}), b"/old")(untouched)
+    assert untouched.facts is None

@@ -26,7 +26,7 @@ def test_a_summary_has_the_fields_of_istios_log():
     assert (line["route_name"], line["attempts"]) == ("HTTPRoute/default/orders/0", 1)
     assert line["downstream_remote_address"] == "10.0.0.1:41234"
     assert line["downstream_peer"] == "spiffe://cluster.local/ns/shop/sa/web"
-    assert (line["tls_resumed"], line["policy"]) == (True, "default/orders")
+    assert (line["tls_resumed"], line["policy"], line["policy_rule"]) == (True, "default/orders", 0)
     assert len(line["trace_id"]) == 32
     assert "facts" not in line
 
@@ -41,6 +41,7 @@ def test_what_is_not_known_is_null():
         "route_name",
         "request_id",
         "policy",
+        "policy_rule",
         "trace_id",
         "tls_resumed",
     ):
