@@ -226,3 +226,14 @@ def test_what_the_pool_asks_is_what_the_stream_says():
     other = make_connection()
     other.close()
     assert other.stream.fd == -1
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_one_exchange_at_a_time_is_carried_by_the_connection_itself(whole):
+    connection = make_connection(OK)
+    assert connection.open() is connection
+    await connection.send_request(request(), b"", end=True)
+    await connection.read_head()
+    assert not connection.done(whole=whole)  # the body has not been read
+    connection.take_ready()
+    assert connection.done(whole=whole) is whole

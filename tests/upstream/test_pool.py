@@ -518,3 +518,17 @@ async def test_an_old_shared_connection_takes_nobody_more():
     assert pool.take(connection.born + 200.0) is None
     pool.release(connection, connection.born + 200.0, reusable=True)
     assert connection.closed
+
+
+async def test_nobody_overtakes_those_in_line(autojump_clock):
+    dialler = FakeDialler()
+    pool = make_pool(dialler, max_connections=3)
+    await pool.acquire(now())
+    await fail_slowly(pool, dialler)
+    async with trio.open_nursery() as nursery:
+        [first] = await line_up(nursery, pool, NEVER)  # held, and hoping for the one that lives
+        await trio.sleep(1.0)  # dialling is allowed again, but no sweep has seen it yet
+        [late] = await line_up(nursery, pool, NEVER)
+        assert pool.statistics().waiting == 2
+        pool.sweep(now())
+    assert [first.connection, late.connection] == dialler.made[1:]
