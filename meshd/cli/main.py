@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "check": "validate a bootstrap, its policies and certificates, or policies alone",
     "explain": "say why a request is let through, refused or routed as it is",
     "test": "test policies against cases, without a network",
+    "simulate": "replay recorded decisions against other policies",
     "config": "show each value of a bootstrap and where it came from",
     "schema": "print the JSON Schema of a kind of document, or list the kinds",
     "ca": "issue, renew, revoke and check certificates",

@@ -1,11 +1,11 @@
 """Every authorization rule and what it made of a request: the compiled rules that serve traffic, asked one by one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from meshd.config.authorization import AuthorizationPolicy
 from meshd.config.documents import Document, Documents
-from meshd.core.chain import Chain
+from meshd.core.chain import Chain, RequestStep
 from meshd.core.exchange import Exchange
 from meshd.filters.authz import Authorizer, Entry
 
@@ -25,11 +25,15 @@ class RuleTrace:
     place: str  # file:line
 
 
+def _owner(step: RequestStep) -> Authorizer | None:
+    owner: object = getattr(step, "__self__", None)
+    return owner if isinstance(owner, Authorizer) else None
+
+
 def authorizers(chain: Chain) -> Iterator[Authorizer]:
     """Those whose step is in a chain."""
     for step in chain.on_request:
-        owner: object = getattr(step, "__self__", None)
-        if isinstance(owner, Authorizer):
+        if (owner := _owner(step)) is not None:
             yield owner
 
 
@@ -37,20 +41,30 @@ def trace_rules(chain: Chain, exchange: Exchange, documents: Documents) -> tuple
     """Every rule of the policies that select this workload, DENY before ALLOW, as the engine takes them."""
     places = {_name(document): document for document in documents.authorization_policies}
     found: list[RuleTrace] = []
-    for authorizer in authorizers(chain):
-        verdict = authorizer.decide(exchange)
-        decider = (verdict.policy, verdict.rule, verdict.action)
-        for entries, enforced in (
-            (authorizer.deny, True),
-            (authorizer.allow, True),
-            (authorizer.audit, False),
-            (authorizer.shadow, False),
-        ):
-            for entry in entries:
-                own = entry.verdict
-                decided = enforced and (own.policy, own.rule, own.action) == decider
-                found.append(_trace(entry, exchange, places.get(own.policy), enforced=enforced, decided=decided))
+    for step in chain.on_request:
+        authorizer = _owner(step)
+        if authorizer is not None:
+            found += _traces(authorizer, exchange, places)
+        elif step(exchange) is not None:  # what comes before may validate a token, or end it all
+            break
     return tuple(found)
+
+
+def _traces(
+    authorizer: Authorizer, exchange: Exchange, places: Mapping[str, Document[AuthorizationPolicy]]
+) -> Iterator[RuleTrace]:
+    verdict = authorizer.decide(exchange)
+    decider = (verdict.policy, verdict.rule, verdict.action)
+    for entries, enforced in (
+        (authorizer.deny, True),
+        (authorizer.allow, True),
+        (authorizer.audit, False),
+        (authorizer.shadow, False),
+    ):
+        for entry in entries:
+            own = entry.verdict
+            decided = enforced and (own.policy, own.rule, own.action) == decider
+            yield _trace(entry, exchange, places.get(own.policy), enforced=enforced, decided=decided)
 
 
 def _trace(

@@ -1,0 +1,117 @@
+"""`meshd simulate`: yesterday's decisions under other policies. Which would change, how many, and by which rule.
+
+The record is meshd's JSON access log (`telemetry.accessLog.format: json`), one object a line.
+
+Exit code 0: nothing would change; 1: something would; 2: the command line, the documents or the log are not usable.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from meshd.cli.sidecar import load_world, tell_problems
+from meshd.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, Terminal, printable, table
+from meshd.config.errors import ConfigError
+from meshd.explain.replay import Group, Replay
+
+MOST_OCTETS: Final = 1024 * 1024  # of one line
+GROUPS_SHOWN: Final = 50
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:  # argparse has no other name
+    """Declare the command."""
+    told = "replay recorded decisions against other policies"
+    parser = subparsers.add_parser("simulate", help=told, description=told)
+    parser.add_argument("-f", "--file", type=Path, required=True, help="the Proxy document of the sidecar that logged")
+    parser.add_argument("--log", required=True, metavar="FILE", help="its JSON access log, or - for standard input")
+    parser.add_argument(
+        "--policies",
+        type=Path,
+        action="append",
+        metavar="PATH",
+        help="the new documents, all of them: a file or folder, in the place of those that the Proxy document names",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay and tell; the exit code."""
+    try:
+        _, world = load_world(args.file, args.policies)
+    except ConfigError as error:
+        return tell_problems(error)
+    replay = Replay(world)
+    log: str = args.log
+    try:
+        if log == "-":
+            _replay(sys.stdin.buffer, replay)
+        else:
+            with open(log, "rb") as file:
+                _replay(file, replay)
+    except OSError as error:
+        print(f"meshd simulate: cannot read {log}: {error.strerror}", file=sys.stderr)
+        return 2
+    decided = replay.fates.total() - replay.fates["unreadable"]
+    if not decided:
+        why = f": {replay.first_unreadable}" if replay.first_unreadable else ""
+        print(f"meshd simulate: {log} holds no decision of a JSON access log{why}", file=sys.stderr)
+        return 2
+    if args.json:
+        print(json.dumps(replay.as_json(), indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(_lines(replay, Terminal.of())))
+    return 1 if replay.changes else 0
+
+
+def _replay(file: BinaryIO, replay: Replay) -> None:
+    for line in _read(file):
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            found = None
+        replay.add(found if isinstance(found, dict) else {})
+
+
+def _read(file: BinaryIO) -> Iterator[bytes]:
+    """The lines that are not blank; one that is too long comes in pieces, which are no JSON."""
+    while line := file.readline(MOST_OCTETS):
+        if not line.isspace():
+            yield line
+
+
+def _lines(replay: Replay, terminal: Terminal) -> Iterator[str]:
+    fates, changes = replay.fates, replay.changes
+    told = f"{fates['changed']} of {fates.total()} decisions would change"
+    yield terminal.paint(told, f"{BOLD}{RED if changes else GREEN}")
+    counts = [f"{fates[name]} {name}" for name in ("same", "unsure", "skipped", "unreadable") if fates[name]]
+    yield "  " + ", ".join(counts)
+    ordered = sorted(changes.items(), key=lambda item: -item[1].count)
+    for (direction, before, after), group in ordered[:GROUPS_SHOWN]:
+        yield ""
+        yield f"{terminal.paint(str(group.count), BOLD)} {direction}: {printable(before)}"
+        colour = RED if after.startswith(("denied", "refused", "no ")) else YELLOW
+        yield f"  now {terminal.paint(printable(after), colour)}"
+        yield from _examples(group, terminal)
+    if len(ordered) > GROUPS_SHOWN:
+        yield f"  and {len(ordered) - GROUPS_SHOWN} more kinds of change"
+    for names, count in replay.unsure.items():
+        yield ""
+        yield printable(f"{count} unsure: they depend on what no log keeps ({names})")
+
+
+def _examples(group: Group, terminal: Terminal) -> list[str]:
+    rows = [
+        [
+            str(each["start_time"] or ""),
+            str(each["method"]),
+            f"{each['authority']}{each['path']}",
+            f"from {each['downstream_peer']}" if each["downstream_peer"] else "",
+            str(each["request_id"] or ""),
+        ]
+        for each in group.examples
+    ]
+    return [terminal.paint(line, DIM) for line in table(rows, indent="    ")]
