@@ -6,13 +6,13 @@ from meshd.core.errors import ProtocolError, StreamBroken
 from meshd.core.head import Headers, RequestHead
 from meshd.http.h1 import MAX_INTERIM
 from meshd.http.h2_engine import Offer
-from meshd.http.h2_events import Code, ConnectionFailed, Reset, ResponseArrived
+from meshd.http.h2_events import Code, Reset, ResponseArrived
 from meshd.http.h2_fields import read_response, request_fields
 from meshd.http.h2_floods import LIMITS, FloodLimits
 from meshd.http.h2_frames import Kind, frame, goaway_frame
 from meshd.http.h2_library import LIBRARY, Library
 from meshd.http.h2_session import UNPROCESSED
-from meshd.http.h2_stream import Stream
+from meshd.http.h2_stream import Departure, Stream
 from meshd.http.h2_wire import WireSession
 from meshd.http.limits import RESPONSE_LIMITS, Limits
 
@@ -95,15 +95,13 @@ class ClientSession(WireSession):
     def _gone_away(self, code: int) -> None:
         assert self.peer_last is not None
         for state in [state for state in self._streams.values() if state.id > self.peer_last]:
-            self._forget(state)
+            self._forget(state, Departure.RESET_BY_US)
             self._events.append(Reset(state.id, code, UNPROCESSED, by_peer=True, unprocessed=True))
 
     def _on_fields(self, stream: int, fields: Headers, *, end: bool) -> None:
         state = self._streams.get(stream)
         if state is None:
-            if self._is_idle(stream):
-                raise ConnectionFailed(Code.PROTOCOL_ERROR, f"a response on stream {stream}, which is idle")
-            self._stray(stream, None)
+            self._stray_head(stream)
         elif state.remote_ended:
             self._break(state, Code.STREAM_CLOSED, "HEADERS after the end")
         elif state.heard:

@@ -16,6 +16,7 @@ from h2.connection import H2Connection
 from h2.settings import SettingCodes, Settings
 
 from meshd.core.head import Headers
+from meshd.http.h2_hpack import BadHeaderBlock, check_block
 
 VARIABLE = "MESHD_H2"
 NAMES = ("jh2", "h2")
@@ -25,10 +26,6 @@ class Secret(tuple[bytes, bytes]):
     """A field that its sender wants in no compression table, here and on every hop behind (RFC 7541 section 7.1.3)."""
 
     __slots__ = ()
-
-
-class BadHeaderBlock(Exception):
-    """Octets that are no HPACK: the compression state is lost, and the connection with it."""
 
 
 class HeaderListTooLarge(Exception):
@@ -55,6 +52,8 @@ class FieldDecoder:
 
     def decode(self, block: bytes) -> Headers:
         """The fields in order. Raises BadHeaderBlock or HeaderListTooLarge."""
+        if self._triples:
+            check_block(block)
         try:
             fields = self._decoder.decode(block, raw=True)
         except self._too_large as error:
@@ -71,19 +70,6 @@ class FieldDecoder:
             (field[0], field[1]) if getattr(field, "indexable", True) else Secret((field[0], field[1]))
             for field in fields
         ]
-
-
-def size_updates(block: bytes) -> int:
-    """How many changes of the table's size a header block begins with; counting stops at three."""
-    place = count = 0
-    while count < 3 and place < len(block) and block[place] >> 5 == 1:
-        count += 1
-        continued = block[place] & 0x1F == 0x1F
-        place += 1
-        while continued and place < len(block):
-            continued = block[place] & 0x80 != 0
-            place += 1
-    return count
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ from typing import Final
 from meshd.core.errors import ProtocolError
 from meshd.core.head import Headers, ResponseHead
 from meshd.http.h2_engine import Offer
-from meshd.http.h2_events import Code, ConnectionFailed, PingAcked, RequestArrived, RequestRefused
+from meshd.http.h2_events import Code, PingAcked, RequestArrived, RequestRefused
 from meshd.http.h2_fields import Malformed, read_request, response_fields
 from meshd.http.h2_floods import LIMITS, FloodLimits
 from meshd.http.h2_frames import Kind, frame, goaway_frame
 from meshd.http.h2_library import LIBRARY, Library
-from meshd.http.h2_stream import Stream
+from meshd.http.h2_stream import Departure, Stream
 from meshd.http.h2_wire import WireSession
 from meshd.http.limits import REQUEST_LIMITS, Limits
 
@@ -100,14 +100,12 @@ class ServerSession(WireSession):
         elif stream > self._highest:
             self._highest = stream
             self._on_request(stream, fields, end=end)
-        elif stream in self._resets:
-            self._floods.glitch(self._now)
         else:
-            raise ConnectionFailed(Code.STREAM_CLOSED, f"HEADERS on stream {stream}, which is over")
+            self._stray_head(stream)
 
     def _on_request(self, stream: int, fields: Headers, *, end: bool) -> None:
         if self._last is not None:  # under way when we took leave: the client knows that it was not served
-            self._resets.add(stream)
+            self._departures.add(stream, Departure.RESET_BY_US)
             self._floods.glitch(self._now)
             return
         if len(self._streams) >= self.offer.streams:

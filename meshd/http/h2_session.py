@@ -26,7 +26,7 @@ from meshd.http.h2_fields import trailer_fields
 from meshd.http.h2_floods import PREMATURE, FloodLimits, Floods, Stall
 from meshd.http.h2_frames import goaway_frame, reset_frame, window_update
 from meshd.http.h2_library import Library
-from meshd.http.h2_stream import ResetMemory, Stream
+from meshd.http.h2_stream import Departure, Departures, Stream
 
 UNPROCESSED = "the peer did not process it"
 
@@ -47,6 +47,7 @@ class Session:
     """Streams, and what may be done with them. `h2_wire` adds the frames, `h2_server` and `h2_client` the heads."""
 
     __slots__ = (
+        "_departures",
         "_discarded",
         "_engine",
         "_events",
@@ -57,7 +58,6 @@ class Session:
         "_now",
         "_opened",
         "_refused",
-        "_resets",
         "_resets_received",
         "_resets_sent",
         "_streams",
@@ -78,7 +78,7 @@ class Session:
         self._floods = Floods(limits)
         self._streams: dict[int, Stream] = {}
         self._unread: dict[int, int] = {}  # octets of body that nobody has acknowledged, by stream
-        self._resets = ResetMemory()
+        self._departures = Departures()
         self._events: list[Event] = []
         self._extra: list[bytes] = []  # frames of ours that the library does not know of
         self._discarded = 0  # octets thrown away, to be given back to the connection's window
@@ -177,7 +177,7 @@ class Session:
         if state is not None and self.closed is None:
             self._engine.reset(stream, code)
             self._resets_sent += 1
-            self._forget(state)
+            self._forget(state, Departure.RESET_BY_US)
 
     def go_away(self, code: int = Code.NO_ERROR, details: str = "") -> None:
         """End the connection now: GOAWAY, and nothing works any more. Open streams are the driver's to end."""
@@ -224,12 +224,13 @@ class Session:
 
     def _finish(self, state: Stream) -> None:
         del self._streams[state.id]
+        self._departures.add(state.id, Departure.WHOLE)
         self._floods.finished()
 
-    def _forget(self, state: Stream) -> None:
+    def _forget(self, state: Stream, how: Departure) -> None:
         """A stream was reset: whatever the driver has not read of it goes back to the connection's window."""
         del self._streams[state.id]
-        self._resets.add(state.id)
+        self._departures.add(state.id, how)
         unread = self._unread.pop(state.id, 0)
         if unread:
             self._engine.acknowledge(state.id, unread)
@@ -240,7 +241,7 @@ class Session:
             self._malformed += 1
         self._engine.reset(state.id, code)
         self._resets_sent += 1
-        self._forget(state)
+        self._forget(state, Departure.RESET_BY_US)
         self._events.append(Reset(state.id, code, details, by_peer=False))
         self._floods.control()
         self._floods.reset(self._now)
@@ -249,7 +250,7 @@ class Session:
         """Reset a stream that was never opened. Raises ConnectionFailed when that is too often."""
         self._extra.append(reset_frame(stream, code))
         self._resets_sent += 1
-        self._resets.add(stream)
+        self._departures.add(stream, Departure.RESET_BY_US)
         self._floods.control()
         self._floods.reset(self._now)
 
@@ -273,7 +274,7 @@ class Session:
 
     def _reset_by_peer(self, state: Stream, code: int) -> None:
         self._resets_received += 1
-        self._forget(state)
+        self._forget(state, Departure.RESET_BY_PEER)
         unprocessed = code == Code.REFUSED_STREAM
         details = UNPROCESSED if unprocessed else f"the peer reset the stream: {code_name(code)}"
         self._events.append(Reset(state.id, code, details, by_peer=True, unprocessed=unprocessed))

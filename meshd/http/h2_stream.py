@@ -1,6 +1,6 @@
 """One stream of an HTTP/2 session, as the session remembers it."""
 
-from collections.abc import Iterator
+from enum import Enum, auto
 
 from meshd.http.h2_floods import Stall
 
@@ -50,26 +50,36 @@ class Stream:
         return f"<Stream {self.id} received {self.received} sent {self.sent}{stalled}>"
 
 
-class ResetMemory:
-    """The ids of the streams that were reset last: frames for them may be under way still, and mean nothing."""
+class Departure(Enum):
+    """How a stream ended."""
 
-    __slots__ = ("_ids", "_limit")
+    WHOLE = auto()
+    RESET_BY_US = auto()  # frames that were under way when we reset it mean nothing
+    RESET_BY_PEER = auto()
 
-    def __init__(self, limit: int = 1024) -> None:
-        self._ids: dict[int, None] = {}
+
+class Departures:
+    """How the last streams ended, for what may still come on them. Remembers `limit` at least, twice that at most."""
+
+    __slots__ = ("_limit", "_older", "_younger")
+
+    def __init__(self, limit: int = 512) -> None:
         self._limit = limit
+        self._older: dict[int, Departure] = {}
+        self._younger: dict[int, Departure] = {}
 
-    def add(self, stream: int) -> None:
-        """Remember one, forget the oldest."""
-        self._ids[stream] = None
-        if len(self._ids) > self._limit:
-            del self._ids[next(iter(self._ids))]
+    def add(self, stream: int, how: Departure) -> None:
+        """Remember one."""
+        if len(self._younger) >= self._limit:
+            self._older, self._younger = self._younger, {}
+        self._younger[stream] = how
 
-    def __contains__(self, stream: int) -> bool:
-        return stream in self._ids
+    def find(self, stream: int) -> Departure | None:
+        """How that stream ended; None for one that never was, or is forgotten."""
+        return self._younger.get(stream) or self._older.get(stream)
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._ids)
+    def __len__(self) -> int:
+        return len(self._older) + len(self._younger)
 
     def __repr__(self) -> str:
-        return f"<ResetMemory {len(self._ids)}>"
+        return f"<Departures {len(self)}>"

@@ -24,9 +24,10 @@ from meshd.http.h2_events import (
 from meshd.http.h2_fields import read_trailers
 from meshd.http.h2_floods import FloodLimits
 from meshd.http.h2_frames import ACK, END_HEADERS, END_STREAM, PREFACE, PRIORITY_FLAG, Frame, FrameReader, Kind
-from meshd.http.h2_library import BadHeaderBlock, HeaderListTooLarge, Library, size_updates
+from meshd.http.h2_hpack import BadHeaderBlock, size_updates
+from meshd.http.h2_library import HeaderListTooLarge, Library
 from meshd.http.h2_session import Session
-from meshd.http.h2_stream import Stream
+from meshd.http.h2_stream import Departure, Stream
 from meshd.http.limits import Limits
 
 _LARGEST = 2**31 - 1
@@ -126,7 +127,7 @@ class WireSession(Session):
         if state is not None:
             code = int(event.error_code or 0)
             self._resets_sent += 1
-            self._forget(state)
+            self._forget(state, Departure.RESET_BY_US)
             self._events.append(Reset(state.id, code, "the peer broke flow control", by_peer=False))
             self._floods.control()
             self._floods.reset(self._now)
@@ -180,10 +181,19 @@ class WireSession(Session):
         """Content on a stream that is over for the peer."""
         if state is not None:
             self._break(state, Code.STREAM_CLOSED, "content after the end")
-        elif stream in self._resets:
-            self._floods.glitch(self._now)  # under way when we reset it
+        elif self._departures.find(stream) is Departure.RESET_BY_US:
+            self._floods.glitch(self._now)  # under way then
         else:
             self._refuse(stream, Code.STREAM_CLOSED)
+
+    def _stray_head(self, stream: int) -> None:
+        """HEADERS on a stream that is over for both. Nobody sends those by mistake, unless we reset it."""
+        how = self._departures.find(stream)
+        if how is Departure.WHOLE:
+            raise ConnectionFailed(Code.STREAM_CLOSED, f"HEADERS on stream {stream}, which is over")
+        if how is None:
+            raise ConnectionFailed(Code.PROTOCOL_ERROR, f"HEADERS on stream {stream}, which was never opened")
+        self._stray(stream, None)
 
     def _on_headers(self, frame: Frame) -> None:
         if frame.stream % 2 == 0:

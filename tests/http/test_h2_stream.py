@@ -3,16 +3,19 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshd.http.h2_stream import ResetMemory, Stream
+from meshd.http.h2_stream import Departure, Departures, Stream
 
 
 @given(st.lists(st.integers(1, 100), max_size=200))
-def test_the_last_resets_are_remembered_and_no_more(ids):
-    memory = ResetMemory(10)
-    for stream in ids:
-        memory.add(stream)
-    assert len(list(memory)) <= 10
-    assert all(stream in memory for stream in list(dict.fromkeys(reversed(ids)))[:1])
+def test_the_last_departures_are_remembered_and_hardly_more(ids):
+    departures = Departures(10)
+    for place, stream in enumerate(ids):
+        departures.add(stream, list(Departure)[place % 3])
+    assert len(departures) <= 20
+    for stream in dict.fromkeys(reversed(ids[-10:])):
+        last = len(ids) - 1 - ids[::-1].index(stream)
+        assert departures.find(stream) is list(Departure)[last % 3]
+    assert departures.find(101) is None
 
 
 @given(received=st.integers(0, 20), expected=st.none() | st.integers(0, 20))

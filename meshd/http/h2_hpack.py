@@ -1,0 +1,86 @@
+"""The shape of an HPACK block, without its meaning (RFC 7541 section 6).
+
+jh2's decoder panics on blocks that are cut off, takes a change of the table's size anywhere, and does not look at the
+padding of Huffman strings. It is asked only about blocks that pass here; of the padding, only what ends in a zero is
+looked at, for the rest would cost as much as decoding and can do no harm but to its sender.
+"""
+
+from hpack.exceptions import HPACKError
+from hpack.huffman_table import decode_huffman
+
+
+class BadHeaderBlock(Exception):
+    """Octets that are no HPACK: the compression state is lost, and the connection with it."""
+
+
+def check_block(block: bytes) -> None:
+    """Raise BadHeaderBlock unless the block consists of whole representations, changes of the table's size first."""
+    place, size, began = 0, len(block), False
+    try:
+        while place < size:
+            octet = block[place]
+            if octet >= 0x80:
+                place = place + 1 if octet != 0xFF else _after_integer(block, place, 0x7F)
+            elif octet >> 5 == 1:
+                if began:
+                    raise BadHeaderBlock("a change of the table's size behind a field")
+                place = _after_integer(block, place, 0x1F)
+                continue
+            else:
+                mask = 0x3F if octet >= 0x40 else 0x0F
+                place = _after_integer(block, place, mask)
+                if not octet & mask:
+                    place = _after_string(block, place)
+                place = _after_string(block, place)
+            began = True
+    except IndexError as error:
+        raise BadHeaderBlock("a block that ends within a field") from error
+    if place != size:
+        raise BadHeaderBlock("a block that ends within a field")
+
+
+def _after_integer(block: bytes, place: int, mask: int) -> int:
+    if block[place] & mask != mask:
+        return place + 1
+    place += 1
+    while block[place] & 0x80:
+        place += 1
+    return place + 1
+
+
+def _after_string(block: bytes, place: int) -> int:
+    first = block[place]
+    length = first & 0x7F
+    place += 1
+    if length == 0x7F:
+        shift = 0
+        while True:
+            octet = block[place]
+            length += (octet & 0x7F) << shift
+            place += 1
+            shift += 7
+            if not octet & 0x80:
+                break
+            if shift > 28:
+                raise BadHeaderBlock("a string without bounds")
+    end = place + length
+    # Padding is made of ones, so a zero at the end is the last bit of a symbol or a mistake: only a decoder can tell.
+    if first & 0x80 and length and not block[end - 1] & 1:
+        try:
+            decode_huffman(block[place:end])
+        except HPACKError as error:
+            raise BadHeaderBlock(str(error)) from error
+    return end
+
+
+def size_updates(block: bytes) -> int:
+    """How many changes of the table's size a header block begins with; counting stops at three."""
+    place = count = 0
+    while count < 3 and place < len(block) and block[place] >> 5 == 1:
+        count += 1
+        continued = block[place] & 0x1F == 0x1F
+        place += 1
+        while continued and place < len(block):
+            continued = block[place] & 0x80 != 0
+            place += 1
+    return count
