@@ -7,11 +7,13 @@ class Asked:
     """Written by request steps, read while bodies are relayed."""
 
     __slots__ = (
+        "allow_origin",  # bytes: what a browser is told about the request's origin; empty for nothing
         "max_request",  # float: octets of request body, infinite for no limit
         "max_response",  # float: octets of response body
     )
 
     def __init__(self) -> None:
+        self.allow_origin = b""
         self.max_request = NO_LIMIT
         self.max_response = NO_LIMIT
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from meshd.config.route_filters import HTTPFilter
 from meshd.core.chain import EMPTY_CHAIN, Chain, RequestStep, ResponseStep
-from meshd.filters import headers, redirect, rewrite
+from meshd.filters import cors, headers, redirect, rewrite
 
 
 def chain_of(filters: Iterable[HTTPFilter], prefix: bytes) -> Chain:
@@ -16,6 +16,9 @@ def chain_of(filters: Iterable[HTTPFilter], prefix: bytes) -> Chain:
             requests.append(headers.request_step(each.request_header_modifier))
         if each.response_header_modifier is not None:
             responses.append(headers.response_step(each.response_header_modifier))
+        if each.cors is not None:
+            requests.append(cors.request_step(each.cors))
+            responses.append(cors.response_step(each.cors))
         if each.url_rewrite is not None:
             requests.append(rewrite.request_step(each.url_rewrite, prefix))
         if each.request_redirect is not None:

@@ -71,7 +71,18 @@ SIZES = """
         - match: {path: {value: /robots.txt}}
           respond: {status: 200, body: "User-agent: *", headers: [{name: cache-control, value: no-store}]}
 """
-POLICIES = {"fault.test": FAULTS, "limit.test": LIMITS, "size.test": SIZES}
+CORS = """
+    apiVersion: gateway.networking.k8s.io/v1
+    kind: HTTPRoute
+    metadata: {name: cors, namespace: default}
+    spec:
+      parentRefs: [{group: networking.istio.io, kind: ServiceEntry, name: cors-test}]
+      rules:
+        - filters:
+            - {type: CORS, cors: {allowOrigins: ["https://*.shop.test"], allowMethods: [PUT], allowCredentials: true}}
+          backendRefs: [{group: networking.istio.io, kind: ServiceEntry, name: cors-test, port: 80}]
+"""
+POLICIES = {"fault.test": FAULTS, "limit.test": LIMITS, "size.test": SIZES, "cors.test": CORS}
 WORKERS = 2
 
 
@@ -283,3 +294,25 @@ def test_an_answer_of_the_sidecar_s_own(pair):
     assert (answer.fields["content-type"], answer.fields["cache-control"]) == ("text/plain", "no-store")
     assert "proxy-status" not in answer.fields
     assert not pair.origin.take()
+
+
+# -- browsers ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_preflight_is_answered_by_the_sidecar(pair):
+    origin = "https://www.shop.test"
+    answer = pair.call("cors.test", "/", "OPTIONS", origin=origin, access_control_request_method="PUT")
+    assert answer.status == 204
+    assert answer.fields["access-control-allow-origin"] == origin
+    assert answer.fields["access-control-allow-methods"] == "PUT"
+    answer = pair.call("cors.test", "/", "OPTIONS", origin="https://evil.test", access_control_request_method="PUT")
+    assert (answer.status, answer.fields.get("access-control-allow-origin")) == (204, None)
+    assert not pair.origin.take()
+
+
+def test_an_actual_request_goes_on_and_its_response_is_marked(pair):
+    answer = pair.call("cors.test", "/", "PUT", origin="https://www.shop.test")
+    assert (answer.status, answer.body) == (200, b"ok")
+    assert answer.fields["access-control-allow-origin"] == "https://www.shop.test"
+    assert answer.fields["access-control-allow-credentials"] == "true"
+    assert "access-control-allow-origin" not in pair.call("cors.test", "/", origin="https://evil.test").fields

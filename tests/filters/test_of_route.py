@@ -42,3 +42,13 @@ def test_what_edits_requests_and_what_edits_responses():
 def test_a_redirect_ends_the_exchange():
     (step,) = chain_of(filters({"type": "RequestRedirect", "requestRedirect": {"statusCode": 301}}), b"").on_request
     assert step(exchange_of()).status == 301
+
+
+def test_cors_acts_on_both_ways():
+    chain = chain_of(filters({"type": "CORS", "cors": {"allowOrigins": ["*"]}}), b"")
+    exchange = exchange_of(headers=[("origin", "https://a.test")])
+    assert [step(exchange) for step in chain.on_request] == [None]
+    head = ResponseHead(200)
+    for step in chain.on_response:
+        step(exchange, head)
+    assert head.headers == [(b"access-control-allow-origin", b"*")]
