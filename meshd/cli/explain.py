@@ -8,6 +8,7 @@ Exit code 0: it goes through; 1: it does not; 2: the question or the documents m
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,7 @@ from meshd.explain.explanation import Explanation, explain
 from meshd.explain.question import Question, Unaskable, caller_named
 from meshd.explain.recorded import question_of
 from meshd.explain.routes import RouteTrace
-from meshd.explain.world import Answer
+from meshd.explain.world import Answer, World
 from meshd.identity.spiffe import InvalidSpiffeId
 from meshd.telemetry.describe import Json
 
@@ -121,10 +122,10 @@ def _real(args: argparse.Namespace) -> int:
     if not isinstance(records, list) or not records:
         what = "denied request" if args.last_denied else "such request"
         raise AdminUnreachable(f"the sidecar at {address} remembers no {what}")
-    found = None
     first = records[0]
-    if file is not None and isinstance(first, dict) and (question := question_of(first)) is not None:
-        found = explain(load_world(file, args.policies)[1], question)
+    found = None
+    if file is not None and isinstance(first, dict):
+        found = _now(load_world(file, args.policies)[1], first)
     if args.json:
         told = {"records": records, "now": found.as_json() if found is not None else None}
         print(json.dumps(told, indent=2, ensure_ascii=False))
@@ -137,6 +138,19 @@ def _real(args: argparse.Namespace) -> int:
         print("\n".join(lines))
     failed = any(isinstance(each, dict) and _status(each) >= 400 for each in records)
     return 1 if failed else 0
+
+
+def _now(world: World, record: dict[str, Json]) -> Explanation | None:
+    """What the documents say of a recorded request today; None when they know no such listener."""
+    question = question_of(record)
+    if question is None:
+        return None
+    if question.listener not in world.snapshot.plans:
+        question = replace(question, listener="")
+    try:
+        return explain(world, question)
+    except Unaskable:
+        return None
 
 
 def _status(record: dict[str, Json]) -> int:
