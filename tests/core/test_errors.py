@@ -1,0 +1,33 @@
+"""Every error says who broke it, what the client is told, when it may be repeated, and why."""
+
+import pytest
+
+from meshd.core import flags
+from meshd.core.errors import DownstreamError, ProtocolError, ProxyError, Resend, Side, StreamBroken, UpstreamError
+
+
+@pytest.mark.parametrize(
+    ("kind", "side"), [(ProxyError, Side.LOCAL), (UpstreamError, Side.UPSTREAM), (DownstreamError, Side.DOWNSTREAM)]
+)
+def test_the_four_attributes(kind, side):
+    error = kind(503, flags.OVERFLOW, "full", retry=Resend.UNSENT)
+    assert (error.side, error.status, error.flag, error.retry) == (side, 503, flags.OVERFLOW, Resend.UNSENT)
+    assert (str(error), error.details) == ("full", "full")
+    assert isinstance(error, ProxyError)
+    assert repr(error) == f"<{kind.__name__} 503 UO 'full' retry=UNSENT>"
+
+
+@pytest.mark.parametrize("kind", [ProxyError, UpstreamError, DownstreamError])
+def test_nothing_is_repeated_unless_the_error_says_so(kind):
+    assert kind(500, flags.INTERNAL, "why").retry is Resend.NEVER
+
+
+def test_bad_bytes_are_final():
+    error = ProtocolError(400, "no colon")
+    assert (error.status, error.flag, error.retry) == (400, flags.DOWNSTREAM_PROTOCOL, Resend.NEVER)
+
+
+def test_a_broken_stream_claims_nothing_was_written_only_when_told():
+    assert not StreamBroken("reset").unsent
+    assert StreamBroken("reset", unsent=True).unsent
+    assert not isinstance(StreamBroken("reset"), ProxyError)  # it has no side: somebody must translate it
