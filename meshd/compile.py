@@ -16,6 +16,7 @@ from meshd.config.errors import ConfigError, Problem
 from meshd.config.proxy import Inbound, Outbound, Proxy
 from meshd.core.chain import Chain
 from meshd.core.route import RetryPolicy, Route, Target
+from meshd.destination_rules import Caller, places_of, places_under, rule_for, settings_under, treatment
 from meshd.discovery.known_port import KnownPort, Place
 from meshd.discovery.static import entry_ports, service_ports
 from meshd.filters.attachment import of_service, of_workload
@@ -119,8 +120,7 @@ class _Compiler:
         if spec.outbound:
             for known in self._known_ports():
                 backend = self._backends[known.cluster] = self._backend(known)
-                self._add_cluster(known.cluster, known.places, backend.settings)
-                self._index(known)
+                self._add_destination(backend)
         plans = {}
         for place, inbound in enumerate(spec.inbound):
             plans[f"inbound-{place}"] = self._inbound(place, inbound)
@@ -202,6 +202,25 @@ class _Compiler:
                     found = policy if found is None or ref.port is not None else found
         return found
 
+    def _add_destination(self, backend: _Backend) -> None:
+        """The cluster of a service port, as its DestinationRule wants it, and one for each of the rule's subsets."""
+        known = backend.known
+        rule = rule_for([each.model for each in self._documents.destination_rules], known, self._caller)
+        whole = treatment(rule, known.port)
+        self._add_cluster(known.cluster, places_under(whole, known.places), settings_under(whole, backend.settings))
+        self._index(known, known.cluster, "")
+        for subset in rule.spec.subsets if rule is not None else ():
+            given = treatment(rule, known.port, subset)
+            name = f"{known.cluster}/{subset.name}"
+            places = places_under(given, places_of(subset, known.places))
+            self._add_cluster(name, places, settings_under(given, backend.settings))
+            self._index(known, name, subset.name)
+
+    @property
+    def _caller(self) -> Caller:
+        metadata = self._proxy.metadata
+        return Caller(metadata.namespace, metadata.labels, ROOT_NAMESPACE)
+
     def _add_cluster(self, name: str, places: tuple[Place, ...], settings: ClusterSettings) -> None:
         before = self._previous.clusters.get(name) if self._previous is not None else None
         if before is not None and before.settings == settings:
@@ -235,13 +254,14 @@ class _Compiler:
         """The cluster a backendRef means; empty when there is none, which answers 500."""
         return self._by_name.get((kind, name, port), "")
 
-    def _index(self, known: KnownPort) -> None:
-        """Note every name that a backendRef may call it by."""
-        names = [(known.kind, f"{known.namespace}/{known.name}"), *(("Hostname", host.lower()) for host in known.hosts)]
-        for kind, name in names:
-            self._by_name[kind, name, known.port] = known.cluster
+    def _index(self, known: KnownPort, cluster: str, subset: str) -> None:
+        """Note every name that a backendRef may call the cluster by."""
+        named = f"{known.namespace}/{known.name}"
+        names = [(known.kind, named), *(("Hostname", host.lower()) for host in known.hosts)]
+        for kind, name in [("Subset", f"{named}.{subset}")] if subset else names:
+            self._by_name[kind, name, known.port] = cluster
             if known.only_port:
-                self._by_name[kind, name, 0] = known.cluster
+                self._by_name[kind, name, 0] = cluster
 
     def _outbound(self, place: int, outbound: Outbound, services: Mapping[bytes, RouteTable]) -> Plan:
         name = f"outbound-{place}"

@@ -15,6 +15,7 @@ from meshd.config.request_authentication import JwtRule
 from meshd.config.route_filters import GRPCFilter, HTTPFilter
 from meshd.filters.jwks import InvalidKey, read_key_set
 from meshd.http.framing import CONNECTION_FIELDS
+from meshd.unserved_destinations import unserved_parts
 
 WHY = "is not supported yet"
 THE_CONNECTION_S = "belongs to one connection: the codec takes it out, and no policy sees or edits it"
@@ -34,7 +35,6 @@ def _kinds(documents: Documents) -> Iterator[Problem]:
     kinds: tuple[tuple[Document[Resource], ...], ...] = (
         documents.tcp_routes,
         documents.tls_routes,
-        documents.destination_rules,
     )
     for kind in kinds:
         for document in kind:
@@ -142,8 +142,6 @@ def _policy_match(document: Document[Resource], at: Path, match: PolicyMatch | N
 
 def _filters(document: Document[Resource], at: Path, filters: Sequence[HTTPFilter | GRPCFilter]) -> Iterator[Problem]:
     for place, each in enumerate(filters):
-        if each.type == "RequestMirror":
-            yield _problem(document, (*at, place, "type"), f"filter {each.type} {WHY}")
         for field, modifier in (
             ("requestHeaderModifier", each.request_header_modifier),
             ("responseHeaderModifier", each.response_header_modifier),
@@ -156,6 +154,9 @@ def _filters(document: Document[Resource], at: Path, filters: Sequence[HTTPFilte
 
 
 def _backends(documents: Documents) -> Iterator[Problem]:
+    for rule in documents.destination_rules:
+        for place, what in unserved_parts(rule.model):
+            yield _problem(rule, place, f"{what} {WHY}")
     for document in documents.backend_policies:
         spec = document.model.spec
         asked: tuple[tuple[bool, Path, str], ...] = (

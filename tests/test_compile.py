@@ -137,7 +137,8 @@ def test_what_is_gone_is_gone(build):
 def test_a_mistake_leaves_what_serves_alone(build):
     first = build(service())
     rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n"
-    rule += "metadata: {name: d, namespace: shop}\nspec: {host: web}"
+    rule += "metadata: {name: d, namespace: shop}\n"
+    rule += "spec: {host: web, trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}"
     with pytest.raises(ConfigError, match="not supported yet"):
         build(service(), rule, previous=first)
     assert (first.generation, set(first.clusters)) == (1, {"shop/web:80"})
@@ -150,6 +151,89 @@ def test_without_outbound_listeners_only_the_app_is_a_cluster(build):
     assert repr(snapshot) == "<Snapshot 1: 1 listeners, 1 clusters>"
     again = build(PLAIN, spec=INBOUND, previous=snapshot)
     assert again.clusters["app:127.0.0.1:8080"] is snapshot.clusters["app:127.0.0.1:8080"]
+
+
+# -- destination rules ------------------------------------------------------------------------------------------------
+
+RULE = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: web, namespace: shop}
+spec:
+  host: web
+  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}, tls: {mode: DISABLE}}
+  subsets:
+  - {name: v1, labels: {version: v1}}
+  - {name: v2, labels: {version: v2}, trafficPolicy: {loadBalancer: {simple: RANDOM}}}
+"""
+SPLIT = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web, namespace: shop}
+spec:
+  parentRefs: [{group: "", kind: Service, name: web}]
+  rules:
+  - backendRefs:
+    - {group: meshd.dev, kind: Subset, name: web.v1, port: 80, weight: 3}
+    - {group: meshd.dev, kind: Subset, name: web.v2}
+    - {group: meshd.dev, kind: Subset, name: web.v3}
+"""
+
+
+def versions():
+    """A service with an endpoint of each of two versions."""
+    labels = "{kubernetes.io/service-name: NAME"
+    slices = [
+        SLICE.replace("NAME-1", f"NAME-v{number}").replace(labels, f"{labels}, version: v{number}") for number in (1, 2)
+    ]
+    texts = [text.replace("ADDRESS", f"10.0.0.{place}") for place, text in enumerate(slices, 1)]
+    return "---".join([SERVICE, *texts]).replace("NAME", "web")
+
+
+def test_a_rule_makes_a_cluster_of_every_subset(build):
+    snapshot = build(versions(), RULE, SPLIT)
+    whole, first, second = (snapshot.clusters[f"shop/web:80{part}"] for part in ("", "/v1", "/v2"))
+    assert [each.settings.balancer for each in (whole, first, second)] == ["RING_HASH", "RING_HASH", "RANDOM"]
+    addresses = {name: [each.address for each in places] for name, places in snapshot.places.items()}
+    assert addresses == {
+        "shop/web:80": ["10.0.0.1", "10.0.0.2"],
+        "shop/web:80/v1": ["10.0.0.1"],
+        "shop/web:80/v2": ["10.0.0.2"],
+    }
+    assert not any(place.mutual for places in snapshot.places.values() for place in places)
+    route = snapshot.plans["outbound-0"].table(b"web.shop").find(request())
+    assert [(each.cluster, each.weight) for each in route.targets] == [
+        ("shop/web:80/v1", 3),
+        ("shop/web:80/v2", 1),
+        ("", 1),
+    ]
+
+
+def test_one_user_stays_at_one_endpoint(build):
+    cluster = build(versions(), RULE).clusters["shop/web:80"]
+    for endpoint in cluster.endpoints:
+        cluster.pool(endpoint).warming = False
+
+    def picked(user):
+        exchange = exchange_of(headers=[("x-user", user)])
+        return {cluster.pick(1.0, cluster.key_of(exchange), ()).address for _ in range(20)}
+
+    each = [picked(str(user)) for user in range(20)]
+    assert all(len(found) == 1 for found in each)
+    assert set().union(*each) == {"10.0.0.1", "10.0.0.2"}
+
+
+def test_a_rule_says_more_than_a_backend_policy(build):
+    more = "connections: {max: 9}, warm: {min: 0}"
+    cluster = build(versions(), RULE, backend_policy(more)).clusters["shop/web:80"]
+    assert (cluster.settings.balancer, cluster.settings.pool.max_connections) == ("RING_HASH", 9)
+
+
+def test_a_rule_that_goes_leaves_nothing_behind(build):
+    before = build(versions(), RULE)
+    after = build(versions(), previous=before)
+    assert set(after.clusters) == {"shop/web:80"}
+    assert after.clusters["shop/web:80"].settings == ClusterSettings()
 
 
 # -- settings ---------------------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ GATEWAY, SECURITY, OURS = "gateway.networking.k8s.io/v1", "security.istio.io/v1"
 KINDS = {
     "tcp_routes": ("TCPRoute", GATEWAY, "rules: [{backendRefs: [{name: a, port: 1}]}]"),
     "tls_routes": ("TLSRoute", GATEWAY, "hostnames: [a.test]\nrules: [{backendRefs: [{name: a, port: 1}]}]"),
-    "destination_rules": ("DestinationRule", "networking.istio.io/v1", "host: a"),
 }
 
 
@@ -133,6 +132,13 @@ def test_parts_of_tokens(part, field):
 def test_tokens_with_keys_are_served():
     text = text_of("RequestAuthentication", SECURITY, "jwtRules: [{issuer: a, jwksUri: 'https://a.test/'}]")
     assert problems(request_authentications=text) == []
+
+
+def test_parts_of_destinations():
+    spec = "host: a\ntrafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}"
+    ((field, expected),) = problems(destination_rules=text_of("DestinationRule", "networking.istio.io/v1", spec))
+    assert field == "spec.trafficPolicy.loadBalancer.simple"
+    assert expected.endswith("is not supported yet")
 
 
 def test_parts_of_authorization():

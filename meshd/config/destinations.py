@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from meshd.config.documents import Documents
 from meshd.config.errors import did_you_mean
-from meshd.config.references import ISTIO_NETWORKING_GROUP, BackendObjectRef
+from meshd.config.references import ISTIO_NETWORKING_GROUP, OUR_GROUP, BackendObjectRef
 
 HOST_SUFFIX = ".svc.cluster.local"
 
@@ -17,6 +17,7 @@ class Destinations:
     services: Mapping[tuple[str, str], Mapping[int, str]]
     entries: Mapping[tuple[str, str], Mapping[int, str]]
     hosts: Mapping[str, Mapping[int, str]]
+    subsets: frozenset[str] = frozenset()  # every name that a DestinationRule gives
 
     @staticmethod
     def of(documents: Documents) -> "Destinations":
@@ -31,13 +32,18 @@ class Destinations:
             ports = {port.number: port.name for port in entry.model.spec.ports}
             entries[entry.model.namespace, entry.model.name] = ports
             hosts.update(dict.fromkeys((host.lower().rstrip(".") for host in entry.model.spec.hosts), ports))
-        return Destinations(services, entries, hosts)
+        subsets = frozenset(part.name for each in documents.destination_rules for part in each.model.spec.subsets)
+        return Destinations(services, entries, hosts, subsets)
 
     def of_reference(self, ref: BackendObjectRef, namespace: str) -> Mapping[int, str] | None:
         """The ports of what a route sends to; None when it does not exist."""
         key = (ref.namespace or namespace, ref.name)
         if ref.is_service:
             return self.services.get(key)
+        if ref.group == OUR_GROUP and ref.kind == "Subset":
+            service, _, subset = ref.name.rpartition(".")
+            key = (key[0], service)
+            return (self.services.get(key) or self.entries.get(key)) if subset in self.subsets else None
         if ref.group == ISTIO_NETWORKING_GROUP:
             return self.entries.get(key) if ref.kind == "ServiceEntry" else self.of_host(ref.name, namespace)
         return None

@@ -15,6 +15,7 @@ from meshd.config.scalars import Group, KindName, Namespace, ObjectName, Port, S
 
 GATEWAY_GROUP = "gateway.networking.k8s.io"
 ISTIO_NETWORKING_GROUP = "networking.istio.io"
+OUR_GROUP = "meshd.dev"
 
 
 class ParentRef(Model):

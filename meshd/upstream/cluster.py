@@ -16,6 +16,7 @@ from meshd.net import wait
 from meshd.upstream.balancer import BALANCERS
 from meshd.upstream.budget import Budget
 from meshd.upstream.connection import Connection
+from meshd.upstream.hash_key import key_by
 from meshd.upstream.outlier import Outcome, OutlierPolicy, Streak, count, eject, is_ejected, may_eject, outcome_of
 from meshd.upstream.peak_ewma import observe_failure, observe_latency, seed
 from meshd.upstream.pool import Pool, PoolSettings
@@ -29,6 +30,8 @@ class ClusterSettings:
     """How one destination is treated. Equal settings let a cluster survive a reload."""
 
     balancer: str = "PEAK_EWMA"
+    balancer_size: int = 0  # of the table or ring of a consistent-hash balancer; 0 for its default
+    hash_by: str = ""  # what it hashes, as `hash_key.key_by` reads it
     pool: PoolSettings = field(default_factory=PoolSettings)
     outlier: OutlierPolicy = field(default_factory=OutlierPolicy)
     budget_share: float = 0.2
@@ -51,6 +54,7 @@ class Cluster:
         "budget",
         "ejections",
         "endpoints",
+        "key_of",
         "name",
         "settings",
     )
@@ -65,7 +69,8 @@ class Cluster:
         self.ejections = 0  # how often an endpoint was ejected
         self._connect = connect
         self._random = random
-        self._balancer = BALANCERS[settings.balancer](random, 0)
+        self._balancer = BALANCERS[settings.balancer](random, settings.balancer_size)
+        self.key_of = key_by(settings.hash_by, random)
         self._balancer.update(self.endpoints)
         self._candidates = self.endpoints
         self._valid_until = 0.0  # when `_candidates` must be looked at again
