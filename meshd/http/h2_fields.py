@@ -177,8 +177,9 @@ def _sort(
     fields: Headers, limits: Limits, allowed: frozenset[bytes]
 ) -> tuple[dict[bytes, bytes], Headers, dict[bytes, list[bytes]]]:
     """Pseudo-header fields, those that go end to end, and those that a head has in places of their own."""
-    if len(fields) > limits.fields + len(allowed):
-        raise ProtocolError(431, f"more than {limits.fields} header fields")
+    most = limits.fields
+    if len(fields) > most and sum(not name.startswith(b":") for name, _ in fields) > most:
+        raise ProtocolError(431, f"more than {most} header fields")
     pseudo: dict[bytes, bytes] = {}
     headers: Headers = []
     special: dict[bytes, list[bytes]] = {}

@@ -1,0 +1,102 @@
+"""The library, kept out of trouble."""
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.http2 import LIBRARIES, SETTINGS, frames, some_frames
+
+from meshd.http.h2_engine import TABLE_SIZE, Engine, Offer
+from meshd.http.h2_events import Code, ConnectionFailed
+from meshd.http.h2_frames import PREFACE, Kind, frame
+
+libraries = pytest.mark.parametrize("library", LIBRARIES, ids=repr)
+
+
+def opened(library, *, client=False, offer=None):
+    engine = Engine(library, offer or Offer(), 262144, client=client)
+    first = engine.collect()
+    if client:
+        assert first.startswith(PREFACE)
+        first = first[len(PREFACE) :]
+    else:
+        engine.feed(PREFACE)
+    engine.feed(SETTINGS)
+    engine.collect()
+    return engine, frames(first)
+
+
+def entries(payload):
+    return dict(struct.iter_unpack(">HI", payload))
+
+
+@libraries
+def test_a_server_says_what_it_offers(library):
+    _, [(kind, _, _, payload), update] = opened(library, offer=Offer(streams=7, connect_protocol=True))
+    assert kind == Kind.SETTINGS
+    assert entries(payload).items() >= {3: 7, 4: 65535, 5: 16384, 6: 61440, 8: 1}.items()
+    assert update == (Kind.WINDOW_UPDATE, 0, 0, (1048576 - 65535).to_bytes(4, "big"))
+
+
+@libraries
+def test_a_client_takes_no_pushes(library):
+    _, [(_, _, _, payload), _] = opened(library, client=True)
+    assert entries(payload)[2] == 0
+
+
+@libraries
+def test_a_peer_can_not_make_our_table_large(library):
+    """The table is ours to fill: a peer that offers gigabytes would have us keep every header it makes us send."""
+    engine, _ = opened(library, client=True)
+    engine.feed_settings(struct.pack(">HI", 1, 2**32 - 1))
+    for number in range(500):
+        fields = [(b"x-%d" % number, b"v" * 100)]
+        engine.send_fields(engine.next_stream, [(b":method", b"GET"), *fields], end=False)
+        engine.reset(engine.next_stream - 2, Code.CANCEL)
+    assert engine._connection.encoder.header_table_size == TABLE_SIZE
+
+
+@libraries
+def test_settings_that_nobody_knows_are_not_kept(library):
+    engine, _ = opened(library)
+    before = len(engine._connection.remote_settings)
+    engine.feed_settings(b"".join(struct.pack(">HI", number, 1) for number in range(9, 900)))
+    assert len(engine._connection.remote_settings) == before
+
+
+@libraries
+@given(st.lists(some_frames, max_size=4))
+def test_nothing_but_the_known_error_comes_out(library, found):
+    engine, _ = opened(library)
+    codes = set()
+    try:
+        for octets in found:
+            engine.feed(octets)
+    except ConnectionFailed as error:
+        codes.add(error.code)
+    assert codes <= set(Code)
+
+
+@libraries
+def test_the_librarys_own_goaway_is_dropped(library):
+    engine, _ = opened(library)
+    engine.feed(frame(Kind.PING, 0, 0, b"12345678"))
+    with pytest.raises(ConnectionFailed):
+        engine.feed(frame(Kind.DATA, 0, 1, b"x"))
+    assert [found[0] for found in frames(engine.collect_last())] == [Kind.PING]
+
+
+@libraries
+@pytest.mark.parametrize("size", [0, 1, 16384, 16385, 40000])
+def test_data_is_cut_into_frames_that_the_peer_takes(library, size):
+    engine, _ = opened(library, client=True)
+    engine.send_fields(1, [(b":method", b"POST")], end=False)
+    engine.collect()
+    count = engine.send_data(1, b"d" * size, end=True)
+    found = frames(engine.collect())
+    assert [len(payload) for _, _, _, payload in found] == [16384] * (size // 16384) + (
+        [size % 16384] if size % 16384 or not size else []
+    )
+    assert count == len(found)
+    assert [flags for _, flags, _, _ in found] == [0] * (count - 1) + [1]
