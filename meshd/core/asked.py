@@ -4,18 +4,20 @@ NO_LIMIT = float("inf")
 
 
 class Asked:
-    """Written by request steps, read while bodies are relayed."""
+    """Written by request steps, read while the exchange is carried."""
 
     __slots__ = (
         "allow_origin",  # bytes: what a browser is told about the request's origin; empty for nothing
         "max_request",  # float: octets of request body, infinite for no limit
         "max_response",  # float: octets of response body
+        "mirrors",  # list[str]: clusters that get a copy
     )
 
     def __init__(self) -> None:
         self.allow_origin = b""
         self.max_request = NO_LIMIT
         self.max_response = NO_LIMIT
+        self.mirrors: list[str] = []
 
     def __repr__(self) -> str:
         return f"<Asked bodies of at most {self.max_request} and {self.max_response} octets>"

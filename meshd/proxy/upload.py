@@ -52,6 +52,10 @@ class Upload:
         """Whether everything read so far can be sent again."""
         return self._kept is not None
 
+    def whole(self) -> bytes | None:
+        """All of the body; None when it is not here in full, or was too much to keep."""
+        return b"".join(self._kept) if self.end is not None and self._kept is not None else None
+
     def take_ready(self) -> None:
         """Take the pieces that came with the head, without waiting."""
         down = self._flight.down

@@ -8,6 +8,10 @@ from meshd.core.head import ResponseHead
 from meshd.filters.of_route import chain_of
 
 
+def made(*documents, prefix=b""):
+    return chain_of(filters(*documents), prefix, lambda ref: "" if ref.name == "nothing" else f"{ref.name}:{ref.port}")
+
+
 def filters(*documents):
     return [HTTPFilter.model_validate(each) for each in documents]
 
@@ -24,12 +28,12 @@ REWRITE = {
 
 
 def test_no_filters_are_no_steps():
-    assert chain_of([], b"") is EMPTY_CHAIN
+    assert made() is EMPTY_CHAIN
 
 
 def test_what_edits_requests_and_what_edits_responses():
     request, response = edit("RequestHeaderModifier", "a", "1"), edit("ResponseHeaderModifier", "b", "2")
-    chain = chain_of(filters(response, REWRITE, request), b"/old")
+    chain = made(response, REWRITE, request, prefix=b"/old")
     exchange = exchange_of(target="/old/x")
     assert [step(exchange) for step in chain.on_request] == [None, None]
     assert (exchange.head.path, exchange.head.headers) == (b"/new/x", [(b"a", b"1")])
@@ -40,15 +44,26 @@ def test_what_edits_requests_and_what_edits_responses():
 
 
 def test_a_redirect_ends_the_exchange():
-    (step,) = chain_of(filters({"type": "RequestRedirect", "requestRedirect": {"statusCode": 301}}), b"").on_request
+    (step,) = made({"type": "RequestRedirect", "requestRedirect": {"statusCode": 301}}).on_request
     assert step(exchange_of()).status == 301
 
 
 def test_cors_acts_on_both_ways():
-    chain = chain_of(filters({"type": "CORS", "cors": {"allowOrigins": ["*"]}}), b"")
+    chain = made({"type": "CORS", "cors": {"allowOrigins": ["*"]}})
     exchange = exchange_of(headers=[("origin", "https://a.test")])
     assert [step(exchange) for step in chain.on_request] == [None]
     head = ResponseHead(200)
     for step in chain.on_response:
         step(exchange, head)
     assert head.headers == [(b"access-control-allow-origin", b"*")]
+
+
+def mirror(name, **share):
+    return {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": name, "port": 80}, **share}}
+
+
+def test_mirrors_ask_for_copies_and_one_to_nowhere_is_dropped():
+    exchange = exchange_of()
+    for step in made(mirror("a"), mirror("nothing"), mirror("b"), mirror("c", percent=0)).on_request:
+        assert step(exchange) is None
+    assert exchange.asked.mirrors == ["a:80", "b:80"]

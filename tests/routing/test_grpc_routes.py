@@ -15,7 +15,7 @@ PARENT = Parent("Service", "shop", "echo", 7070, "grpc")
 SERVICES, METHODS = ("a.Echo", "a.Echoes", "b.Echo"), ("Say", "SayTwice")
 
 
-def chain_of(filters, prefix):
+def chain_of(filters, prefix, _cluster_of):
     return Chain(tuple(each.type for each in filters)) if filters else EMPTY_CHAIN
 
 

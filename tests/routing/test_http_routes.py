@@ -14,7 +14,7 @@ DEFAULTS = Defaults(Route("default", timeout=7.0, attempt_timeout=3.0), "shop/we
 WEB = Parent("Service", "shop", "web", 80, "http")
 
 
-def chain_of(filters, prefix):
+def chain_of(filters, prefix, _cluster_of):
     """Chains that can be told apart: each filter's type, and the prefix it got."""
     return Chain(tuple((each.type, prefix) for each in filters)) if filters else EMPTY_CHAIN
 
