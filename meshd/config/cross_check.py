@@ -151,7 +151,8 @@ def _proxy(loaded: LoadedProxy, documents: Documents, destinations: Destinations
     if spec.admin is not None and not spec.admin.listen.is_loopback:
         path = ("spec", "admin", "listen")
         at = (*loaded.where(path), title, field_name(path), quote(str(spec.admin.listen)))
-        expected, remedy = "whoever reaches this address can stop the sidecar", "listen on 127.0.0.1 or a unix socket"
+        expected = "other machines can read health and metrics at this address"
+        remedy = "listen on 127.0.0.1 or a unix socket where nobody needs to"
         yield Problem("warning", "value", *at, expected, remedy)
 
 
