@@ -1,7 +1,7 @@
 """The two apps of the demonstration, as real processes: `python -m meshd.demo.app reviews v1` and `... storefront URL`.
 
-Each takes a free port and prints it. They know nothing of the mesh: reviews is served by its sidecar's requests,
-storefront asks for `http://reviews` by calling its own sidecar on localhost.
+Each takes a free port, or the one that a third word names, and prints it. They know nothing of the mesh: reviews is
+served by its sidecar's requests, storefront asks for `http://reviews` by calling its own sidecar on localhost.
 """
 
 import http.client
@@ -88,7 +88,8 @@ def main() -> None:
     """Serve until told to end."""
     role, value = sys.argv[1:3]
     Reviews.version = Storefront.sidecar = value
-    server = ThreadingHTTPServer(("127.0.0.1", 0), {"reviews": Reviews, "storefront": Storefront}[role])
+    port = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+    server = ThreadingHTTPServer(("127.0.0.1", port), {"reviews": Reviews, "storefront": Storefront}[role])
     sys.stdout.write(f"{server.server_address[1]}\n")
     sys.stdout.flush()
     server.serve_forever()
