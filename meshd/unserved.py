@@ -142,8 +142,6 @@ def _policy_match(document: Document[Resource], at: Path, match: PolicyMatch | N
 
 def _filters(document: Document[Resource], at: Path, filters: Sequence[HTTPFilter | GRPCFilter]) -> Iterator[Problem]:
     for place, each in enumerate(filters):
-        if each.type == "RequestMirror":
-            yield _problem(document, (*at, place, "type"), f"filter {each.type} {WHY}")
         for field, modifier in (
             ("requestHeaderModifier", each.request_header_modifier),
             ("responseHeaderModifier", each.response_header_modifier),

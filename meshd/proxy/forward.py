@@ -6,6 +6,7 @@ a reply in `rescue.py`. The protocols on either side are behind `Downstream` and
 """
 
 import logging
+from functools import partial
 from random import Random
 
 from meshd.core import flags
@@ -14,11 +15,12 @@ from meshd.core.errors import DownstreamError, ProxyError, Resend, UpstreamError
 from meshd.core.exchange import Attempt, Exchange
 from meshd.core.head import ResponseHead
 from meshd.core.reply import Reply
-from meshd.core.route import NO_RETRY, Route, Target
+from meshd.core.route import NO_RETRY, Target
 from meshd.http.events import End
 from meshd.net import wait
 from meshd.proxy import tunnel
 from meshd.proxy.flight import NEVER, Cut, Flight
+from meshd.proxy.mirror import Copies
 from meshd.proxy.rescue import CRASHED, LOOPED, NO_BACKEND, NO_ROUTE, RESPONSE_TOO_LARGE, rescue
 from meshd.proxy.upload import Upload
 from meshd.routing.split import pick_target
@@ -32,6 +34,7 @@ from meshd.upstream.retry import backoff, should_retry
 log = logging.getLogger(__name__)
 HOLD_STEP = 0.1  # seconds between two looks while an injected delay lasts
 random = Random()  # noqa: S311  # spreads load and back-off, keeps no secret
+copies = Copies()
 
 
 async def carry(flight: Flight, plan: Plan) -> Reply | None:
@@ -46,7 +49,7 @@ async def carry(flight: Flight, plan: Plan) -> Reply | None:
             await _hold(flight, wait.now() + exchange.delay)
         if reply is None:
             assert exchange.route is not None and cluster is not None and target is not None  # noqa: PT018  # admit promises it
-            await _Trip(flight, exchange.route, target, cluster).run()
+            await _Trip(flight, plan, target, cluster).run()
             return None
     except ProxyError as error:
         return _fail(flight, error)
@@ -109,14 +112,17 @@ def _fail(flight: Flight, error: ProxyError) -> Reply | None:
 class _Trip:
     """The attempts of one exchange."""
 
-    __slots__ = ("cluster", "exchange", "flight", "leased", "policy", "pool", "route", "target", "upload")
+    __slots__ = ("cluster", "exchange", "flight", "leased", "plan", "policy", "pool", "route", "target", "upload")
 
     pool: Pool[Connection]  # that the connection of the attempt under way is from
     leased: Connection  # that carries the attempt under way
 
-    def __init__(self, flight: Flight, route: Route, target: Target, cluster: Cluster) -> None:
+    def __init__(self, flight: Flight, plan: Plan, target: Target, cluster: Cluster) -> None:
         self.flight = flight
         self.exchange = flight.exchange
+        self.plan = plan
+        route = flight.exchange.route
+        assert route is not None
         self.route = route
         self.target = target
         self.cluster = cluster
@@ -136,6 +142,8 @@ class _Trip:
         if self.upload is None or self.upload.end is not None:
             exchange.deadline = began + self.route.timeout if self.route.timeout else NEVER
         flight.touch(began)
+        if exchange.asked is not None and exchange.asked.mirrors:
+            self._copy()
         self.cluster.budget.deposit(exchange.started)
         try:
             while True:
@@ -339,6 +347,27 @@ class _Trip:
                 self._close(attempt, ProxyError(500, flags.INTERNAL, "internal_error"))
         if self.upload is not None:
             self.upload.release()
+        if self.exchange.asked is not None and self.exchange.asked.mirrors:
+            self._copy()
+            if self.exchange.asked.mirrors:
+                self.exchange.note("mirror", "no copy: the body was not whole, or too large to keep")
+
+    def _copy(self) -> None:
+        """Send the copies that were asked for, once the whole body is here."""
+        exchange, asked = self.exchange, self.exchange.asked
+        body = b"" if self.upload is None else self.upload.whole()
+        if asked is None or body is None:
+            return
+        mirrors, asked.mirrors = asked.mirrors, []
+        if exchange.head.upgrade is not None or exchange.head.method == b"CONNECT":
+            return
+        for name in mirrors:
+            cluster = self.plan.clusters.get(name)
+            if cluster is not None and not copies.start(exchange, body, partial(self._carry_copy, cluster)):
+                exchange.note("mirror", "no copy: too many are under way")
+
+    async def _carry_copy(self, cluster: Cluster, flight: Flight) -> None:
+        await _Trip(flight, self.plan, Target(cluster.name), cluster).run()
 
 
 def check_size(octets: int, asked: Asked) -> None:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from meshd.config.grpc_route import GRPCMatch, GRPCRoute
 from meshd.config.http_route import HTTPBackendRef, HTTPRoute, HTTPRule
-from meshd.config.references import ISTIO_NETWORKING_GROUP, OUR_GROUP, ParentRef
+from meshd.config.references import ISTIO_NETWORKING_GROUP, OUR_GROUP, BackendObjectRef, ParentRef
 from meshd.config.route_filters import HTTPFilter
 from meshd.core.chain import Chain
 from meshd.core.route import Route, Target
@@ -21,7 +21,8 @@ from meshd.routing.matcher import Match, compile_match
 from meshd.routing.table import Candidate, RouteTable
 
 AnyRoute: TypeAlias = HTTPRoute | GRPCRoute
-ChainOf = Callable[[Iterable[HTTPFilter], bytes], Chain]  # filters and the prefix that was matched → their steps
+# Filters, the prefix that was matched, and what tells the cluster of a backend → their steps.
+ChainOf = Callable[[Iterable[HTTPFilter], bytes, Callable[[BackendObjectRef], str]], Chain]
 # Kind, name and port of a backend → its cluster, empty when there is none. Service and ServiceEntry are named
 # namespace/name, a Subset namespace/name.subset, a Hostname by itself; port 0 means the only one there is.
 FindCluster = Callable[[str, str, int], str]
@@ -120,18 +121,24 @@ def _candidates(
             template=template,
             targets=tuple(_target(ref, context.namespace, prefix, context.world) for ref in rule.backend_refs),
             total_weight=sum(ref.weight for ref in rule.backend_refs),
-            chain=context.defaults.route.chain + context.world.chain_of(rule.filters, prefix),
+            chain=context.defaults.route.chain
+            + context.world.chain_of(rule.filters, prefix, lambda ref: _cluster(ref, context.namespace, context.world)),
         )
         yield Candidate(compiled, order, _with_timing(made, rule))
 
 
 def _target(ref: HTTPBackendRef, namespace: str, prefix: bytes, world: World) -> Target:
-    cluster = ""
+    filters = world.chain_of(ref.filters, prefix, lambda other: _cluster(other, namespace, world))
+    return Target(_cluster(ref, namespace, world), ref.weight, filters)
+
+
+def _cluster(ref: BackendObjectRef, namespace: str, world: World) -> str:
+    """The cluster of a backend; empty when there is none."""
     if (ref.group, ref.kind) in IN_A_NAMESPACE:
-        cluster = world.find(ref.kind, f"{ref.namespace or namespace}/{ref.name}", ref.port or 0)
-    elif ref.kind == "Hostname" and ref.group == ISTIO_NETWORKING_GROUP:
-        cluster = world.find(ref.kind, ref.name.lower(), ref.port or 0)
-    return Target(cluster, ref.weight, world.chain_of(ref.filters, prefix))
+        return world.find(ref.kind, f"{ref.namespace or namespace}/{ref.name}", ref.port or 0)
+    if ref.kind == "Hostname" and ref.group == ISTIO_NETWORKING_GROUP:
+        return world.find(ref.kind, ref.name.lower(), ref.port or 0)
+    return ""
 
 
 def _with_timing(route: Route, rule: HTTPRule) -> Route:
