@@ -44,15 +44,6 @@ def test_kinds_that_nothing_reads_yet(kind):
     ("rule", "field"),
     [
         ("sessionPersistence: {cookie: {name: a}}", "spec.rules[0].sessionPersistence"),
-        (
-            "filters: [{type: RequestMirror, requestMirror: {backendRef: {name: a, port: 1}}}]",
-            "spec.rules[0].filters[0].type",
-        ),
-        (
-            "backendRefs: [{name: a, port: 1, "
-            "filters: [{type: RequestMirror, requestMirror: {backendRef: {name: a, port: 1}}}]}]",
-            "spec.rules[0].backendRefs[0].filters[0].type",
-        ),
     ],
 )
 def test_parts_of_routes(rule, field):

@@ -3,11 +3,12 @@
 import contextlib
 import http.client
 import json
+import threading
 import time
 from dataclasses import dataclass
 
 import pytest
-from support.origin import Origin, ok
+from support.origin import Hangup, Origin, always_ok, ok
 from support.processes import until
 
 ALLOW = """
@@ -82,7 +83,20 @@ CORS = """
             - {type: CORS, cors: {allowOrigins: ["https://*.shop.test"], allowMethods: [PUT], allowCredentials: true}}
           backendRefs: [{group: networking.istio.io, kind: ServiceEntry, name: cors-test, port: 80}]
 """
-POLICIES = {"fault.test": FAULTS, "limit.test": LIMITS, "size.test": SIZES, "cors.test": CORS}
+MIRROR = """
+    apiVersion: gateway.networking.k8s.io/v1
+    kind: HTTPRoute
+    metadata: {name: mirror, namespace: default}
+    spec:
+      parentRefs: [{group: networking.istio.io, kind: ServiceEntry, name: mirror-test}]
+      rules:
+        - filters:
+            - type: RequestMirror
+              requestMirror: &copy {backendRef: {group: networking.istio.io, kind: ServiceEntry, name: shadow-test}}
+            - {type: RequestMirror, requestMirror: *copy}
+          backendRefs: [{group: networking.istio.io, kind: ServiceEntry, name: mirror-test, port: 80}]
+"""
+POLICIES = {"fault.test": FAULTS, "limit.test": LIMITS, "size.test": SIZES, "cors.test": CORS, "mirror.test": MIRROR}
 WORKERS = 2
 
 
@@ -99,11 +113,13 @@ class Answer:
 class Pair:
     """A client's sidecar and a server's before an app, and what the app saw."""
 
-    def __init__(self, mesh, origin, folder) -> None:
+    def __init__(self, mesh, origin, shadow, folder) -> None:
         self.origin = origin
+        self.shadow = shadow
         self.log = folder / "access.jsonl"
         mesh.policy("allow", ALLOW)
         self.server = mesh.run("server", inbound=[{"listen": "127.0.0.1:0", "app": origin.address}])
+        mesh.entry("shadow.test", shadow.address)
         for host, policies in POLICIES.items():
             mesh.entry(host, self.server.address("inbound-0"), mesh=True, account="server")
             mesh.policy(f"policies-{host}", policies)
@@ -136,14 +152,15 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def running(shared_mesh, tmp_path_factory):
-    with Origin() as origin:
-        yield Pair(shared_mesh, origin, tmp_path_factory.mktemp("log"))
+    with Origin() as origin, Origin() as shadow:
+        yield Pair(shared_mesh, origin, shadow, tmp_path_factory.mktemp("log"))
 
 
 @pytest.fixture
 def pair(running):
     running.origin.behave = lambda wire, request: wire.sock.sendall(ok(b"" if request.method == "HEAD" else b"ok"))
     running.origin.take()
+    running.shadow.take()
     return running
 
 
@@ -316,3 +333,46 @@ def test_an_actual_request_goes_on_and_its_response_is_marked(pair):
     assert answer.fields["access-control-allow-origin"] == "https://www.shop.test"
     assert answer.fields["access-control-allow-credentials"] == "true"
     assert "access-control-allow-origin" not in pair.call("cors.test", "/", origin="https://evil.test").fields
+
+
+# -- copies -----------------------------------------------------------------------------------------------------------
+
+
+def copies(pair, count):
+    """The copies that have arrived whole, once there are as many."""
+    return until(lambda: [each for each in pair.shadow.requests if each.complete][count - 1 :] and pair.shadow.take())
+
+
+@pytest.mark.parametrize("body", [b"", b"all of it", pieces(50_000)], ids=["none", "length", "chunked"])
+def test_a_copy_goes_elsewhere_and_says_that_it_is_one(pair, body):
+    answer = pair.call("mirror.test", "/m?a=b", "POST", body, x_a="1")
+    assert (answer.status, answer.body) == (200, b"ok")
+    (original,) = pair.origin.take()
+    for copy in copies(pair, 2):
+        assert (copy.method, copy.target, copy.body) == ("POST", "/m?a=b", original.body)
+        assert copy.header("host") == "mirror.test-shadow"
+        assert (copy.header("x-a"), copy.header("x-request-id")) == ("1", original.header("x-request-id"))
+
+
+def test_nobody_waits_for_a_copy_and_nobody_minds_what_becomes_of_it(pair):
+    release = threading.Event()
+
+    def stall(wire, request):
+        release.wait(20)
+        raise Hangup
+
+    pair.shadow.behave = stall
+    try:
+        for number in range(5):
+            assert pair.call("mirror.test", f"/stalled/{number}").body == b"ok"
+        assert len(pair.origin.take()) == 5
+    finally:
+        release.set()
+        pair.shadow.behave = always_ok
+
+
+def test_a_body_too_large_to_keep_is_not_copied(pair):
+    answer = pair.call("mirror.test", "/large", "POST", pieces(500_000))
+    assert answer.status == 200
+    assert pair.logged("/large")["facts"] == {"mirror": "no copy: the body was not whole, or too large to keep"}
+    assert not [each for each in pair.shadow.take() if each.target == "/large"]
