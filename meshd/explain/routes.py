@@ -1,11 +1,12 @@
 """Every route that could have taken a request, and why it did or did not: the compiled matches, asked one by one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from meshd.config.documents import Documents
+from meshd.config.documents import Document, Documents
 from meshd.config.errors import did_you_mean
 from meshd.config.http_route import HTTPMatch
+from meshd.config.model import Resource
 from meshd.core.head import RequestHead
 from meshd.core.route import Route
 from meshd.routing.matcher import Match, Predicate, compile_match, query_value
@@ -14,6 +15,8 @@ from meshd.snapshot import Plan
 
 BETTER = "a more specific match took it"
 EARLIER = "an equal match of an older route, or an earlier rule, took it"
+
+OTHER = "a condition that the match has besides these"  # such as the method of a GRPCRoute that names no service
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def first_failure(match: Match, head: RequestHead) -> tuple[str, str]:
     for condition in conditions(match.source, head):
         if not condition.holds(head):
             return condition.name, condition.observed
-    return "", ""
+    return OTHER, _text(head.path)
 
 
 def path_holds(match: Match, head: RequestHead) -> bool:
@@ -119,12 +122,19 @@ def _path_words(match: Match) -> str:
 
 def _places(documents: Documents) -> dict[str, str]:
     """Where the rule of each route stands, by the route's name."""
-    found = {}
-    for document in documents.http_routes:
-        for place, rule in enumerate(document.model.spec.rules):
-            file, line, _ = document.where(("spec", "rules", place))
-            found[f"HTTPRoute/{document.model.namespace}/{document.model.name}/{rule.name or place}"] = f"{file}:{line}"
+    found: dict[str, str] = {}
+    for http in documents.http_routes:
+        found |= dict(_rules(http, [rule.name for rule in http.model.spec.rules]))
+    for grpc in documents.grpc_routes:
+        found |= dict(_rules(grpc, [rule.name for rule in grpc.model.spec.rules]))
     return found
+
+
+def _rules(document: Document[Resource], names: Iterable[str | None]) -> Iterator[tuple[str, str]]:
+    route = document.model
+    for number, name in enumerate(names):
+        file, line, _ = document.where(("spec", "rules", number))
+        yield f"{route.kind}/{route.namespace}/{route.name}/{name or number}", f"{file}:{line}"
 
 
 def _seen(value: bytes | None) -> str:

@@ -1,9 +1,9 @@
 """Every route that could have taken a request, and why it did not."""
 
 import pytest
-from support.worlds import outbound, route, service, world_of
+from support.worlds import outbound, resource, route, service, world_of
 
-from meshd.explain.routes import BETTER, EARLIER, describe_match, nearest_authority, trace_routes
+from meshd.explain.routes import BETTER, EARLIER, OTHER, describe_match, nearest_authority, trace_routes
 
 WEB = (service("web"), service("v1"), service("v2"))
 
@@ -97,3 +97,22 @@ def test_the_service_that_may_be_meant():
     plan = world_of(*WEB).plan(outbound())
     assert nearest_authority(plan, "wep") == "web"
     assert nearest_authority(plan, "entirely-else") == ""
+
+
+def test_calls_of_grpc_routes():
+    spec = {
+        "parentRefs": [{"group": "", "kind": "Service", "name": "web"}],
+        "rules": [
+            {"matches": [{"method": {"service": "shop.Cart", "method": "Add"}}]},
+            {"matches": [{"method": {"method": "Add"}}], "backendRefs": [{"name": "v1", "port": 80}]},
+        ],
+    }
+    world = world_of(*WEB, resource("GRPCRoute", "gateway.networking.k8s.io/v1", "g", spec))
+    plan = world.plan(outbound())
+
+    def failed(target):
+        head = outbound(target, "POST").begin(plan)[1].head
+        return [(each.route[-3:], each.failed) for each in trace_routes(plan.table(b"web"), head, world.documents)]
+
+    assert failed("/shop.Other/Add") == [("g/0", 'path: Exact "/shop.Cart/Add"'), ("g/1", "")]
+    assert failed("/shop.Other/Get")[1] == ("g/1", OTHER)

@@ -8,6 +8,7 @@ from meshd.config.authorization import AuthorizationPolicy
 from meshd.config.documents import Documents, of_kind
 from meshd.config.errors import ConfigError
 from meshd.config.fault_policy import FaultPolicy
+from meshd.config.grpc_route import GRPCRoute
 from meshd.config.http_route import HTTPRoute
 from meshd.config.peer_authentication import PeerAuthentication
 from meshd.config.proxy import Proxy
@@ -27,6 +28,7 @@ def documents_of(*texts):
     return Documents(
         services=of_kind(found, Service),
         http_routes=of_kind(found, HTTPRoute),
+        grpc_routes=of_kind(found, GRPCRoute),
         authorization_policies=of_kind(found, AuthorizationPolicy),
         peer_authentications=of_kind(found, PeerAuthentication),
         fault_policies=of_kind(found, FaultPolicy),
