@@ -2,8 +2,10 @@
 
 import http.client
 import json
+import os
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from support.origin import Origin, Recorded, Reset, Wire, always_ok
 from support.processes import until
@@ -125,6 +127,15 @@ class FaultRig:
         """The same of its only endpoint."""
         (found,) = self.cluster(service)["endpoints"]
         return found
+
+    def workers(self) -> list[int]:
+        """The process ids of the workers."""
+        return [each["pid"] for each in json.loads(self.admin("/server_info"))["workers"]]
+
+    def resident(self) -> int:
+        """Memory of the workers, in octets."""
+        pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.workers()]
+        return sum(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def admin(self, page: str) -> str:
         host, _, port = self.sidecar.address("admin").rpartition(":")
