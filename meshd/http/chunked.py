@@ -70,7 +70,7 @@ class ChunkedBody:
 
     @staticmethod
     def _check_partial(line: bytes) -> None:
-        if len(line) > MAX_LINE:
+        if len(line) > MAX_LINE + 1:  # one more: the CR may be here already
             raise ProtocolError(400, "a chunk size line without end")
         check_partial(line)
         digits = line.rstrip(b"\r").partition(b";")[0].rstrip(b" \t")
@@ -82,7 +82,7 @@ class ChunkedBody:
             return END, buffer[2:]
         end = buffer.find(b"\r\n\r\n")
         if end < 0:
-            if len(buffer) > MAX_TRAILERS:
+            if len(buffer) > MAX_TRAILERS + 1:
                 raise ProtocolError(431, "trailers too large")
             check_partial(buffer)
             return None, buffer

@@ -44,7 +44,7 @@ PROTECTED = frozenset(
 )
 # Never believed in a trailer (RFC 9110 section 6.5.1): framing, routing, identity.
 NOT_IN_TRAILERS = CONNECTION_FIELDS | PROTECTED | {b"trailer", b"content-type", b"content-encoding", b"content-range"}
-_LENGTH = re.compile(rb"0*[0-9]{1,19}")
+_LENGTH = re.compile(rb"0{0,64}[0-9]{1,19}")  # `int` refuses thousands of digits, be they zeros
 MAX_LENGTH = 2**63 - 1
 
 

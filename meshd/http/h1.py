@@ -25,7 +25,7 @@ CHUNKED = b"transfer-encoding: chunked\r\n"
 class ServerCodec:
     """The server's side of a connection."""
 
-    __slots__ = ("_chunked_out", "_limits", "_reader", "_request", "_scanned", "_skipped", "must_close")
+    __slots__ = ("_chunked_out", "_limits", "_reader", "_request", "_scanned", "_served", "_skipped", "must_close")
 
     def __init__(self, limits: Limits = REQUEST_LIMITS) -> None:
         self._limits = limits
@@ -34,6 +34,7 @@ class ServerCodec:
         self._chunked_out = False
         self._scanned = 0
         self._skipped = False
+        self._served = False  # a request came before
         self.must_close = False
 
     def receive(self, data: bytes) -> None:
@@ -91,6 +92,12 @@ class ServerCodec:
         return bool(self._reader.buffer)
 
     @property
+    def speaks_http2(self) -> bool:
+        """Whether the first that came is how a client of HTTP/2 begins, knowing that we speak it (RFC 9113 section
+        3.4)."""
+        return self._request is None and not self._served and self._reader.buffer.startswith(b"PRI * HTTP/2.0\r\n\r\n")
+
+    @property
     def pending_body(self) -> bool:
         """Whether the client has not yet sent all of its request, as far as we have read."""
         return self._reader.shape not in (Shape.HEAD, Shape.EMPTY, Shape.DONE, Shape.TUNNEL)
@@ -105,6 +112,7 @@ class ServerCodec:
         """Begin with the next request."""
         self._reader.shape = Shape.HEAD
         self._request = None
+        self._served = True
         self._skipped = False
 
     def send_interim(self, status: int, headers: Headers) -> bytes:
@@ -305,9 +313,10 @@ def _check_growth(buffer: bytes, limits: Limits, line_status: int, head_status: 
     """Refuse a head that is not here in full but already has what no head may have."""
     if not buffer:
         return
-    if len(buffer) > limits.line and buffer.find(b"\r\n", 0, limits.line + 2) < 0:
+    # A line or head of exactly the limit may have come without the last octets of what ends it.
+    if len(buffer) > limits.line + 1 and buffer.find(b"\r\n", 0, limits.line + 2) < 0:
         raise ProtocolError(line_status, "start line too long")
-    if len(buffer) > limits.head:
+    if len(buffer) > limits.head + 3:
         raise ProtocolError(head_status, "header fields too large")
     try:
         check_partial(buffer)

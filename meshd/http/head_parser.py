@@ -48,7 +48,7 @@ class Names:
     def _learn(self, written: bytes) -> bytes:
         lowered = written.lower()
         name = b"" if lowered in CONNECTION_FIELDS else lowered
-        if len(self._known) < 1024:
+        if len(self._known) < 1024 and len(written) <= 64:  # both bounds together are the bound of memory
             self._known[written] = name
         return name
 
@@ -142,6 +142,8 @@ def _parse_response(block: bytes, limits: Limits, method: bytes) -> tuple[Respon
     if lines - 2 > limits.fields:
         raise ProtocolError(502, f"more than {limits.fields} header fields")
     line_end = block.find(b"\r\n")
+    if line_end > limits.line:
+        raise ProtocolError(502, "status line too long")
     match = _STATUS_LINE.fullmatch(block, 0, line_end)
     if match is None:
         raise ProtocolError(502, "malformed status line")

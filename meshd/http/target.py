@@ -12,8 +12,9 @@ import re
 from meshd.core.errors import ProtocolError
 from meshd.core.head import RequestHead
 
-# Nothing in it that normalising would change or refuse.
-_PLAIN = re.compile(rb"/(?:[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*/?)*")
+# Nothing in it that normalising would change or refuse. A segment ends in a slash or with the path: were the slash
+# optional, there would be exponentially many ways to take a segment apart, and all would be tried on a path that fails.
+_PLAIN = re.compile(rb"/(?:[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*(?:/|\Z))*")
 _SAFE = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:@/%-]*")
 _QUERY = re.compile(rb"[\x21\x22\x24-\x7e]*")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")
