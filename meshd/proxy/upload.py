@@ -87,7 +87,8 @@ class Upload:
     def detach(self) -> None:
         """Send nothing more to the connection of an attempt that has ended."""
         self._connection = None
-        self._attached = wait.Event()
+        if self._attached.is_set():  # else the task may be waiting on it already, and must hear of the next attempt
+            self._attached = wait.Event()
 
     def _take(self, event: bytes | End) -> int:
         """Account for one piece and return its number."""
