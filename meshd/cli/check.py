@@ -6,19 +6,26 @@ Exit code 0: usable, perhaps with warnings; 1: not usable; 2: the command line m
 import argparse
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from meshd.compile import compile_snapshot
 from meshd.config.bootstrap import LoadedProxy, load_proxy
 from meshd.config.cross_check import cross_check
 from meshd.config.documents import Documents
 from meshd.config.errors import ConfigError, Problem
 from meshd.config.load import load_policies
+from meshd.explain.chance import Drawn
 from meshd.identity.credentials import CredentialError, load_credentials
+from meshd.unserved import refuse_unserved
 
 RED, YELLOW, GREEN, BOLD, PLAIN = "\033[31m", "\033[33m", "\033[32m", "\033[1m", "\033[0m"
+
+_STEP = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:  # argparse has no other name
@@ -71,10 +78,33 @@ def check(file: Path | None, paths: Sequence[Path], now: float) -> tuple[int, li
         documents = load_policies([*(loaded.policies if loaded else ()), *paths])
         problems += documents.problems
         if loaded is not None or file is None:
-            problems += cross_check(documents, loaded)
+            problems += _together(documents, loaded)
     except ConfigError as error:
         problems += error.problems
     return len(documents) + (loaded is not None), problems
+
+
+def _together(documents: Documents, loaded: LoadedProxy | None) -> list[Problem]:
+    """What shows when all documents are seen together, and what keeps them from being compiled and served."""
+    errors: list[Problem] = []
+    try:
+        if loaded is not None:
+            compile_snapshot(loaded.proxy, documents, None, None, chance=Drawn())
+        else:
+            refuse_unserved(documents)
+    except ConfigError as error:
+        errors = [_placed(problem, loaded) for problem in error.problems]
+    told = {(each.file, each.line, each.field) for each in errors}
+    warnings = [each for each in cross_check(documents, loaded) if (each.file, each.line, each.field) not in told]
+    return sorted([*errors, *warnings], key=lambda problem: (problem.file, problem.line, problem.column))
+
+
+def _placed(problem: Problem, loaded: LoadedProxy | None) -> Problem:
+    """A mistake in the bootstrap that compiling found knows its field; this adds the line."""
+    if problem.file or loaded is None:
+        return problem
+    file, line, column = loaded.where(tuple(word or int(number) for word, number in _STEP.findall(problem.field)))
+    return replace(problem, file=file, line=line, column=column)
 
 
 def _credentials(loaded: LoadedProxy, now: float) -> list[Problem]:

@@ -3,6 +3,7 @@ where a sidecar must not run: without an identity while callers are asked for mu
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from meshd.config.authorization_check import admits_nobody_without_certificates, check_authorization
 from meshd.config.bootstrap import LoadedProxy
 from meshd.config.destinations import Destinations
 from meshd.config.documents import Document, Documents
@@ -19,7 +20,7 @@ def cross_check(documents: Documents, loaded: LoadedProxy | None = None) -> list
     destinations = Destinations.of(documents)
     problems = [
         *check_routes(documents, destinations),
-        *_authorization(documents),
+        *check_authorization(documents),
         *_peer_authentication(documents),
         *_destination_rules(documents, destinations),
         *_targets(documents, destinations),
@@ -28,20 +29,6 @@ def cross_check(documents: Documents, loaded: LoadedProxy | None = None) -> list
     if loaded is not None:
         problems += _proxy(loaded, documents, destinations)
     return sorted(problems, key=lambda problem: (problem.file, problem.line, problem.column))
-
-
-def _authorization(documents: Documents) -> Iterator[Problem]:
-    for policy in documents.authorization_policies:
-        spec = policy.model.spec
-        if spec.action == "ALLOW" and not spec.rules:
-            expected = "an ALLOW policy without rules admits nobody"
-            yield warning(policy, ("spec",), expected, "write '- {}' under 'rules' to admit everybody")
-        if spec.action == "AUDIT":
-            yield warning(policy, ("spec", "action"), "AUDIT never changes an answer: matches are only recorded")
-        for place, ref in enumerate((*((spec.target_ref,) if spec.target_ref else ()), *spec.target_refs)):
-            if ref.kind not in ("Service", "ServiceEntry"):
-                at = ("spec", "targetRefs", place, "kind") if spec.target_refs else ("spec", "targetRef", "kind")
-                yield warning(policy, at, f"a sidecar has no {ref.kind}: the policy does not act", "use 'selector'")
 
 
 def _peer_authentication(documents: Documents) -> Iterator[Problem]:
@@ -132,6 +119,7 @@ def _endpoints(documents: Documents, destinations: Destinations) -> Iterator[Pro
 def _proxy(loaded: LoadedProxy, documents: Documents, destinations: Destinations) -> Iterator[Problem]:
     proxy, spec = loaded.proxy, loaded.proxy.spec
     title = f"Proxy {proxy.namespace}/{proxy.name}"
+    yield from _nobody_is_admitted(documents, proxy)
     if spec.identity is None and effective_mode(documents.peer_authentications, proxy) != "DISABLE":
         expected = "without an identity a sidecar runs only where PeerAuthentication says DISABLE"
         remedy = "set it, or write a PeerAuthentication with mtls mode DISABLE for this proxy's labels or namespace"
@@ -154,6 +142,20 @@ def _proxy(loaded: LoadedProxy, documents: Documents, destinations: Destinations
         expected = "other machines can read health and metrics at this address"
         remedy = "listen on 127.0.0.1 or a unix socket where nobody needs to"
         yield Problem("warning", "value", *at, expected, remedy)
+
+
+def _nobody_is_admitted(documents: Documents, proxy: Proxy) -> Iterator[Problem]:
+    """ALLOW policies that ask for an identity where nobody has one."""
+    if not proxy.spec.inbound or effective_mode(documents.peer_authentications, proxy) != "DISABLE":
+        return
+    for policy in documents.authorization_policies:
+        selector = policy.model.spec.selector or WorkloadSelector()
+        own = policy.model.namespace in (proxy.namespace, ROOT_NAMESPACE) and selector.selects(proxy.metadata.labels)
+        if own and admits_nobody_without_certificates(policy.model):
+            expected = (
+                "admits nobody: PeerAuthentication is DISABLE here, and without mutual TLS no caller has an identity"
+            )
+            yield warning(policy, ("spec", "rules"), expected, "allow by ipBlocks, or let PeerAuthentication be STRICT")
 
 
 def effective_mode(policies: Sequence[Document[PeerAuthentication]], proxy: Proxy) -> str:

@@ -59,7 +59,8 @@ def _duplicates(documents: Iterable[Document[Resource]]) -> Iterator[Problem]:
         if other is not document:
             file, line, _ = other.where()
             expected = f"expected each kind, namespace and name once; {file}:{line} has it already"
-            yield Problem("error", "duplicate", *document.where(), document.title, "metadata.name", "", expected)
+            place = document.where(("metadata", "name"))
+            yield Problem("error", "duplicate", *place, document.title, "metadata.name", "", expected)
 
 
 def _collect(entries: list[Entry], problems: list[Problem]) -> Documents:

@@ -82,6 +82,7 @@ def _http_backends(route: Document[HTTPRoute], destinations: Destinations) -> It
         if not rule.backend_refs and not any(step.request_redirect for step in rule.filters):
             expected = "no backendRefs: every request of this rule is answered with 500"
             yield warning(route, at, expected, "name a backend or a RequestRedirect filter")
+        yield from _weightless(route, at, [ref.weight for ref in rule.backend_refs])
 
 
 def _grpc_backends(route: Document[GRPCRoute], destinations: Destinations) -> Iterator[Problem]:
@@ -90,6 +91,13 @@ def _grpc_backends(route: Document[GRPCRoute], destinations: Destinations) -> It
         yield from _backends(route, (*at, "backendRefs"), rule.backend_refs, destinations)
         if not rule.backend_refs:
             yield warning(route, at, "no backendRefs: every call of this rule is answered with UNAVAILABLE")
+        yield from _weightless(route, at, [ref.weight for ref in rule.backend_refs])
+
+
+def _weightless(route: Document[Resource], at: Path, weights: Sequence[int]) -> Iterator[Problem]:
+    if weights and not any(weights):
+        expected = "every weight is 0: every request of this rule is answered with 500"
+        yield warning(route, (*at, "backendRefs"), expected, "give a backend a weight")
 
 
 def _backends(

@@ -190,12 +190,12 @@ class _Reader:
         """Take a key."""
         key = event.value
         frame.merging = key == "<<" and event.implicit[0]
+        frame.key, frame.key_at = key, at
         if key in frame.pairs:
             first = frame.spots[key]
             given = f"{quote(key)} twice"
             twice = f"a key may stand once; it stands first in line {first.key_line}, column {first.key_column}"
             self.problem(_Refused(at, twice, rule="duplicate", given=given))
-        frame.key, frame.key_at = key, at
 
     def expand(self, text: str, at: tuple[int, int]) -> str:
         """Put the environment's values in; a variable that is not set is an error, never the empty string."""

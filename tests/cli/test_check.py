@@ -108,3 +108,31 @@ def test_colours_stand_around_what_matters():
     lines = report(1, [problem], [], coloured=True)
     assert lines[0] == "\033[31merror\033[0m: \033[1mf.yaml:1:2\033[0m: A b/c d: got 1, expected 2"
     assert lines[1].startswith("\033[1m\033[31mnot usable: ")
+
+
+def test_an_outbound_service_that_nobody_knows_is_told_once(tmp_path, mesh):
+    file = proxy(tmp_path)
+    file.write_text(file.read_text().replace("outbound: [{", "outbound: [{service: 'gone:80', "))
+    [problem] = check(file, [], mesh.now)[1]
+    assert (problem.severity, problem.field, problem.line) == ("error", "spec.outbound[0].service", 6)
+
+
+def test_what_is_not_served_is_an_error_with_and_without_a_bootstrap(tmp_path, mesh):
+    spec = "{action: CUSTOM, provider: {name: x}, rules: [{}]}"
+    (tmp_path / "a.yaml").write_text(text_of("AuthorizationPolicy", "security.istio.io/v1", spec))
+    for file in (None, proxy(tmp_path)):
+        _, [problem] = check(file, [tmp_path / "a.yaml"], mesh.now)
+        assert (problem.severity, problem.field, problem.line) == ("error", "spec.action", 5)
+
+
+def test_an_allow_that_admits_nobody_where_nobody_has_an_identity(tmp_path, mesh):
+    file = proxy(tmp_path)
+    file.write_text(file.read_text() + "  inbound: [{listen: '127.0.0.1:1', app: '127.0.0.1:2'}]\n")
+    allow = text_of("AuthorizationPolicy", "security.istio.io/v1", "rules: [{from: [{source: {namespaces: [a]}}]}]")
+    plain = text_of("PeerAuthentication", "security.istio.io/v1", "mtls: {mode: DISABLE}")
+    both = f"{allow}---\n{plain}".replace("namespace: ns", "namespace: default")
+    (tmp_path / "a.yaml").write_text(both)
+    [problem] = check(file, [tmp_path / "a.yaml"], mesh.now)[1]
+    assert (problem.severity, problem.field, problem.line) == ("warning", "spec.rules", 5)
+    (tmp_path / "a.yaml").write_text(both.replace("DISABLE", "STRICT"))
+    assert check(file, [tmp_path / "a.yaml"], mesh.now)[1] == []

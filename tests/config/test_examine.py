@@ -75,7 +75,7 @@ MISTAKES = {
         "ports",
         "unknown field 'ports'",
     ),
-    "key given twice": ("apiVersion: v1\nkind: Service\nkind: Service #!", "?", "first in line 2"),
+    "key given twice": ("apiVersion: v1\nkind: Service\nkind: Service #!", "kind", "first in line 2"),
     "tab in indentation": ("a:\n\tb: c #!", "a", "not YAML"),
     "list never closed": ("a: [1 #!\n\n", "a[1]", "not YAML"),
     "anchor not there": ("a: *b #!", "a", "names no finished anchor"),

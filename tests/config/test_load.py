@@ -95,7 +95,7 @@ def test_duplicate_names_both_places(tmp_path):
     with pytest.raises(ConfigError) as caught:
         load_policies([tmp_path])
     [problem] = caught.value.problems
-    assert (problem.rule, Path(problem.file).name, problem.line) == ("duplicate", "b.yaml", 2)
+    assert (problem.rule, Path(problem.file).name, problem.line) == ("duplicate", "b.yaml", 4)
     assert f"{tmp_path / 'a.yaml'}:1" in problem.expected
 
 

@@ -1,0 +1,95 @@
+"""AuthorizationPolicies that do not do what they look like: that admit nobody, or have rules that never decide."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from meshd.config.authorization import AuthorizationPolicy, Operation, Rule, Source
+from meshd.config.documents import Document, Documents
+from meshd.config.errors import Path, Problem, field_name
+from meshd.config.route_check import warning
+
+# Fields that only a caller with a certificate can satisfy.
+BY_CERTIFICATE: Final = ("principals", "namespaces", "service_accounts", "trust_domains")
+
+
+def check_authorization(documents: Documents) -> Iterator[Problem]:
+    """Every policy by itself."""
+    for policy in documents.authorization_policies:
+        spec = policy.model.spec
+        if spec.action == "ALLOW" and not spec.rules:
+            expected = "an ALLOW policy without rules admits nobody"
+            yield warning(policy, ("spec",), expected, "write '- {}' under 'rules' to admit everybody")
+        if spec.action == "AUDIT":
+            yield warning(policy, ("spec", "action"), "AUDIT never changes an answer: matches are only recorded")
+        for place, ref in enumerate((*((spec.target_ref,) if spec.target_ref else ()), *spec.target_refs)):
+            if ref.kind not in ("Service", "ServiceEntry"):
+                at = ("spec", "targetRefs", place, "kind") if spec.target_refs else ("spec", "targetRef", "kind")
+                yield warning(policy, at, f"a sidecar has no {ref.kind}: the policy does not act", "use 'selector'")
+        yield from _contradictions(policy)
+        yield from _shadowed(policy)
+
+
+def admits_nobody_without_certificates(policy: AuthorizationPolicy) -> bool:
+    """Whether an ALLOW policy asks every caller for what only a certificate proves."""
+    rules = policy.spec.rules
+    return policy.spec.action == "ALLOW" and bool(rules) and all(_needs_certificate(rule) for rule in rules)
+
+
+def _needs_certificate(rule: Rule) -> bool:
+    by_source = bool(rule.from_) and all(
+        any(getattr(each.source, name) for name in BY_CERTIFICATE) for each in rule.from_
+    )
+    keys = ("source.principal", "source.namespace", "source.serviceAccount")
+    return by_source or any(condition.values and condition.key in keys for condition in rule.when)
+
+
+def _contradictions(policy: Document[AuthorizationPolicy]) -> Iterator[Problem]:
+    """Sources and operations that ask for a value and forbid it."""
+    for place, rule in enumerate(policy.model.spec.rules):
+        parts: list[tuple[Path, Source | Operation]] = [
+            *((("from", number, "source"), each.source) for number, each in enumerate(rule.from_)),
+            *((("to", number, "operation"), each.operation) for number, each in enumerate(rule.to)),
+        ]
+        for at, part in parts:
+            for wanted, unwanted in _contradicting(part):
+                where: Path = ("spec", "rules", place, *at)
+                expected = f"never matches: {unwanted} forbids all that {wanted} asks for"
+                yield warning(policy, (*where, unwanted), expected, f"remove {unwanted!r}")
+
+
+def _contradicting(part: Source | Operation) -> Iterator[tuple[str, str]]:
+    for name, field in type(part).model_fields.items():
+        twin = f"not_{name}"
+        if twin not in type(part).model_fields:
+            continue
+        wanted: tuple[str, ...] = getattr(part, name)
+        if wanted and set(wanted) <= set(getattr(part, twin)):
+            yield field.alias or name, type(part).model_fields[twin].alias or twin
+
+
+def _shadowed(policy: Document[AuthorizationPolicy]) -> Iterator[Problem]:
+    """Rules that another of the same policy leaves nothing to decide."""
+    rules = policy.model.spec.rules
+    for place in range(len(rules)):
+        other = _cover(rules, place)
+        if other is not None:
+            earlier = field_name(("spec", "rules", other))
+            why = "matches every request" if _is_anything(rules[other]) else "matches the same requests"
+            yield warning(policy, ("spec", "rules", place), f"never decides: {earlier} {why}", "remove one of the two")
+
+
+def _cover(rules: Sequence[Rule], place: int) -> int | None:
+    """The earlier rule that says the same, or the one that matches anything."""
+    for number, other in enumerate(rules):
+        if number < place and other == rules[place]:
+            return number
+        if number != place and _is_anything(other) and not _is_anything(rules[place]):
+            return number
+    return None
+
+
+def _is_anything(rule: Rule) -> bool:
+    """No condition at all, or alternatives of which one asks for nothing."""
+    sources = not rule.from_ or any(each.source == Source() for each in rule.from_)
+    operations = not rule.to or any(each.operation == Operation() for each in rule.to)
+    return sources and operations and not rule.when
