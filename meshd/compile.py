@@ -14,6 +14,7 @@ from meshd.config.backend_policy import BackendPolicy
 from meshd.config.documents import Documents
 from meshd.config.errors import ConfigError, Problem
 from meshd.config.proxy import Inbound, Outbound, Proxy
+from meshd.config.route_parts import SessionPersistence
 from meshd.core.chain import Chain
 from meshd.core.route import RetryPolicy, Route, Target
 from meshd.destination_rules import Caller, places_of, places_under, rule_for, settings_under, treatment
@@ -27,10 +28,12 @@ from meshd.filters.fault import fault_chain
 from meshd.filters.jwt import authentication_chain
 from meshd.filters.of_route import chain_of
 from meshd.filters.peer_authentication import mode_for
+from meshd.filters.persistence import session_chain
 from meshd.filters.rate_limit import rate_limit_chain
 from meshd.filters.request import request_chain
 from meshd.http.forwarding import Forwarding
 from meshd.identity.credentials import Credentials
+from meshd.net import wait
 from meshd.net.dial import Dialler
 from meshd.net.sweep import Sweeper
 from meshd.net.tls import Mode, TlsIdentity
@@ -177,6 +180,7 @@ class _Compiler:
             attempt_timeout=retry.per_try_timeout,
             retry=_retry_policy(policy),
             chain=chain,
+            sticky=self._sticky(policy),
         )
         return _Backend(known, settings, route)
 
@@ -191,6 +195,11 @@ class _Compiler:
             + request_chain(requests, compile_policy_match)
             + fault_chain(faults, compile_policy_match, self.random)
         )
+
+    def _sticky(self, policy: BackendPolicy) -> str:
+        """The caller of what goes out here is always this workload."""
+        by = policy.spec.sticky_split or ""
+        return f"key:{self._proxy.spiffe_id}" if by == "principal" else by
 
     def _policy_for(self, known: KnownPort) -> BackendPolicy | None:
         found = None
@@ -247,8 +256,12 @@ class _Compiler:
         parent = Parent(known.kind, known.namespace, known.name, known.port, known.port_name)
         routes: list[AnyRoute] = [each.model for each in self._documents.http_routes]
         routes += [each.model for each in self._documents.grpc_routes]
-        world = World(self._find_cluster, chain_of)
+        world = World(self._find_cluster, chain_of, self._session_chain)
         return build_table(parent, routes, self._proxy.namespace, Defaults(backend.route, known.cluster), world)
+
+    def _session_chain(self, document: SessionPersistence, rule: str, clusters: tuple[str, ...]) -> Chain:
+        served = self._clusters
+        return session_chain(document, rule, clusters, lambda name: served[name].endpoints, wait.wall_clock)
 
     def _find_cluster(self, kind: str, name: str, port: int) -> str:
         """The cluster a backendRef means; empty when there is none, which answers 500."""

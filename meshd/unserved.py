@@ -96,8 +96,10 @@ def _routes(documents: Documents) -> Iterator[Problem]:
     for document, rules in _all_rules(documents):
         for place, rule in enumerate(rules):
             at: Path = ("spec", "rules", place)
-            if rule.session_persistence is not None:
-                yield _problem(document, (*at, "sessionPersistence"), f"session persistence {WHY}")
+            token = rule.session_persistence.header if rule.session_persistence is not None else None
+            if token is not None and token.name.lower().encode() in CONNECTION_FIELDS:
+                carrier: Path = (*at, "sessionPersistence", "header", "name")
+                yield _problem(document, carrier, f"field {token.name!r} {THE_CONNECTION_S}")
             matches: Sequence[HTTPMatch | GRPCMatch] = rule.matches
             for index, match in enumerate(matches):
                 headers: Sequence[HeaderMatch | GRPCHeaderMatch] = match.headers

@@ -40,22 +40,10 @@ def test_kinds_that_nothing_reads_yet(kind):
     assert problems(**{kind: text_of(*KINDS[kind])}) == [("", f"kind {KINDS[kind][0]} is not supported yet")]
 
 
-@pytest.mark.parametrize(
-    ("rule", "field"),
-    [
-        ("sessionPersistence: {cookie: {name: a}}", "spec.rules[0].sessionPersistence"),
-    ],
-)
-def test_parts_of_routes(rule, field):
-    ((found, expected),) = problems(http_routes=route(rule))
-    assert found == field
-    assert expected.endswith("is not supported yet")
-
-
-@pytest.mark.parametrize("match", ["sessionPersistence: {}", "matches: [{headers: [{name: te, value: trailers}]}]"])
-def test_parts_of_routes_of_calls(match):
-    ((found, _),) = problems(grpc_routes=text_of("GRPCRoute", GATEWAY, f"rules:\n- {match}"))
-    assert found.startswith("spec.rules[0]." + match.partition(":")[0])
+@pytest.mark.parametrize(("name", "refused"), [("x-session", False), ("Connection", True)])
+def test_sessions_by_fields_of_the_connection(name, refused):
+    found = problems(http_routes=route(f"sessionPersistence: {{type: Header, header: {{name: {name}}}}}"))
+    assert [each for each, _ in found] == (["spec.rules[0].sessionPersistence.header.name"] if refused else [])
 
 
 @pytest.mark.parametrize("kind", ["Request", "Response"])
@@ -160,7 +148,8 @@ def test_parts_of_the_way_to_a_backend(part, field):
 
 
 def test_every_problem_says_where_it_stands():
+    text = route("filters: [{type: RequestHeaderModifier, requestHeaderModifier: {remove: [te]}}]")
     with pytest.raises(ConfigError) as caught:
-        refuse_unserved(Documents(http_routes=(document(route("sessionPersistence: {cookie: {name: a}}")),)))
+        refuse_unserved(Documents(http_routes=(document(text),)))
     (problem,) = caught.value.problems
     assert (problem.file, problem.line, problem.document) == ("f.yaml", 6, "HTTPRoute ns/name")

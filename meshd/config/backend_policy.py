@@ -23,6 +23,7 @@ from meshd.config.scalars import (
     Positive,
     PreciseHostname,
     Size,
+    SplitKey,
     StatusCode,
     UrlPath,
 )
@@ -177,7 +178,9 @@ class SocketOptions(Model):
 
 
 class BackendPolicySpec(Model):
-    """Targets, and what holds for the way to them."""
+    """Targets, and what holds for the way to them. With `stickySplit` a route that splits these calls takes the same
+    side for the same value; requests that lack it are split at random. The principal is that of the caller: all calls
+    of one workload go the same way."""
 
     target_refs: Annotated[Many[ServiceTarget], Field(min_length=1, max_length=16)]
     warm: Warm = Field(default_factory=Warm)
@@ -185,6 +188,7 @@ class BackendPolicySpec(Model):
     retry: Retry = Field(default_factory=Retry)
     timeout: Annotated[Duration | None, Nullable()] = None
     connect_timeout: LongDuration = 1.0
+    sticky_split: SplitKey | None = None
     tls: BackendTls = Field(default_factory=BackendTls)
     health_check: HealthCheck | None = None
     socket: SocketOptions = Field(default_factory=SocketOptions)

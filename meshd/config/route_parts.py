@@ -5,6 +5,7 @@ Source: Gateway API apis/v1/shared_types.go and sessionpersistence_types.go.
 
 # mypy: disable-error-code=explicit-any
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
@@ -42,6 +43,11 @@ class SessionCookie(Model):
     name: HeaderName | None = None
     lifetime_type: Literal["Permanent", "Session"] = "Session"
     path: Annotated[str, Field(max_length=1024)] = "/"
+
+    def faults(self) -> Iterable[Fault]:
+        """The path is written into a header field."""
+        if self.path and not (self.path.startswith("/") and re.fullmatch(r"[!-:<-~]+", self.path)):
+            yield Fault(("path",), "expected an absolute path of visible characters, without ';'")
 
 
 class SessionHeader(Model):

@@ -21,6 +21,7 @@ _FIELD_NAME: Final = r"^[A-Za-z0-9!#$%&'*+\-.^_\x60|~]+$"
 _HEADER_VALUE: Final = r"^[!-~]+([\t ]?[!-~]+)*$"
 URL_PATH: Final = r"^(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|[%][0-9a-fA-F]{2})+$"
 _RATE_KEY: Final = r"^(none|identity|header:[A-Za-z0-9!#$%&'*+\-.^_\x60|~]{1,256})$"
+_SPLIT_KEY: Final = r"^(request-id|principal|(header|cookie):[A-Za-z0-9!#$%&'*+\-.^_\x60|~]{1,256})$"
 _TRUST_DOMAIN: Final = r"^[a-z0-9._-]+$"  # SPIFFE: lower case, no port, no percent
 _HTTP_URL: Final = r"^https?://[^\s/]+(/[^\s]*)?$"
 _CLAIM_HEADER: Final = r"^[-_A-Za-z0-9]+$"
@@ -46,6 +47,7 @@ WORDS: Final = {
     _WILDCARD_HOST: "a DNS name in lower case, '*.' allowed in front",
     _FIELD_NAME: "a header name: letters, digits and !#$%&'*+-.^_`|~",
     _HEADER_VALUE: "a header value of visible characters, single spaces or tabs between",
+    _SPLIT_KEY: "'request-id', 'principal', 'header:NAME' or 'cookie:NAME'",
     _RATE_KEY: "'none', 'identity' or 'header:NAME'",
     _TRUST_DOMAIN: "a trust domain such as 'cluster.local': lower-case letters, digits and '.-_'",
     _HTTP_URL: "a URL that begins with http:// or https://",
@@ -171,6 +173,7 @@ HeaderName: TypeAlias = Annotated[str, Field(min_length=1, max_length=256, patte
 HeaderValue: TypeAlias = Annotated[str, Field(min_length=1, max_length=4096, pattern=_HEADER_VALUE)]
 UrlPath: TypeAlias = Annotated[str, Field(max_length=1024, pattern=URL_PATH)]
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
+SplitKey: TypeAlias = Annotated[str, Field(pattern=_SPLIT_KEY)]
 RateKey: TypeAlias = Annotated[str, Field(pattern=_RATE_KEY)]
 TrustDomain: TypeAlias = Annotated[str, Field(min_length=1, max_length=255, pattern=_TRUST_DOMAIN)]
 HttpUrl: TypeAlias = Annotated[str, Field(max_length=2048, pattern=_HTTP_URL)]

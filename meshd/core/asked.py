@@ -1,5 +1,7 @@
 """What policies ask of the forwarder, for one exchange. Most exchanges have none of it."""
 
+from meshd.core.endpoint import Endpoint
+
 NO_LIMIT = float("inf")
 
 
@@ -8,6 +10,8 @@ class Asked:
 
     __slots__ = (
         "allow_origin",  # bytes: what a browser is told about the request's origin; empty for nothing
+        "cluster",  # str: the side of a split that its session is at; empty for none
+        "endpoint",  # Endpoint | None: where its session is
         "max_request",  # float: octets of request body, infinite for no limit
         "max_response",  # float: octets of response body
         "mirrors",  # list[str]: clusters that get a copy
@@ -15,6 +19,8 @@ class Asked:
 
     def __init__(self) -> None:
         self.allow_origin = b""
+        self.cluster = ""
+        self.endpoint: Endpoint | None = None
         self.max_request = NO_LIMIT
         self.max_response = NO_LIMIT
         self.mirrors: list[str] = []

@@ -69,6 +69,14 @@ class RequestHead:
             self._index = index(self.headers)
         return self._index.get(name)
 
+    def cookie(self, name: bytes) -> bytes | None:
+        """The value of a cookie; None when the client sent none of that name."""
+        for pair in (self.get(b"cookie") or b"").split(b";"):
+            key, equals, value = pair.strip().partition(b"=")
+            if equals and key == name:
+                return value
+        return None
+
     def changed(self) -> None:
         """Must be called after `headers` was edited, so that `get` sees the edit."""
         self._index = None

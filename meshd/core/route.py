@@ -45,4 +45,5 @@ class Route:
     attempt_timeout: float | None = None  # seconds, until the response head
     idle_timeout: float = 300.0  # seconds without a byte either way once the request is under way
     retry: RetryPolicy = field(default_factory=RetryPolicy)
-    sticky: str = ""  # deterministic split: "", "request-id", "principal", "header:<name>" or "cookie:<name>"
+    # Deterministic split: "", "request-id", "principal", "header:<name>", "cookie:<name>" or "key:<key>".
+    sticky: str = ""

@@ -11,6 +11,7 @@ from random import Random
 
 from meshd.core import flags
 from meshd.core.asked import Asked
+from meshd.core.endpoint import Endpoint
 from meshd.core.errors import DownstreamError, ProxyError, Resend, UpstreamError
 from meshd.core.exchange import Attempt, Exchange
 from meshd.core.head import ResponseHead
@@ -160,7 +161,11 @@ class _Trip:
         attempts = self.exchange.attempts
         now = wait.now() if attempts or self.exchange.delay else self.exchange.started
         key = cluster.key_of(self.exchange) if cluster.key_of is not None else 0
-        endpoint = cluster.pick(now, key, [a.endpoint for a in attempts] if attempts else ())
+        endpoint = None
+        if self.exchange.asked is not None and not attempts:
+            endpoint = self._session(self.exchange.asked, now)
+        if endpoint is None:
+            endpoint = cluster.pick(now, key, [a.endpoint for a in attempts] if attempts else ())
         if endpoint is None:
             raise UpstreamError(503, flags.NO_HEALTHY_UPSTREAM, "no_healthy_upstream", retry=Resend.UNSENT)
         if attempts and self.exchange.trace is not None:
@@ -187,6 +192,12 @@ class _Trip:
             self._end(attempt)
             return None
         return response
+
+    def _session(self, asked: Asked, now: float) -> Endpoint | None:
+        """The endpoint of the request's session, if it still serves."""
+        endpoint = asked.endpoint
+        here = endpoint is not None and asked.cluster == self.exchange.cluster
+        return endpoint if here and endpoint is not None and self.cluster.serves(endpoint, now) else None
 
     async def _ask(self, attempt: Attempt, now: float) -> ResponseHead:
         """Lease a connection, send the request, wait for the final response head."""

@@ -40,5 +40,7 @@ def compile_call(match: GRPCMatch) -> tuple[Match, str]:
 
 def as_http_rule(rule: GRPCRule) -> HTTPRule:
     """The same backends, weights and filters in the words of HTTPRoute; without the matches, for `compile_call`."""
-    given = rule.model_dump(by_alias=True, exclude_unset=True, include={"name", "filters", "backend_refs"})
+    given = rule.model_dump(
+        by_alias=True, exclude_unset=True, include={"name", "filters", "backend_refs", "session_persistence"}
+    )
     return HTTPRule.model_validate(given)

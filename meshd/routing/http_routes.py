@@ -14,7 +14,8 @@ from meshd.config.grpc_route import GRPCMatch, GRPCRoute
 from meshd.config.http_route import HTTPBackendRef, HTTPRoute, HTTPRule
 from meshd.config.references import ISTIO_NETWORKING_GROUP, OUR_GROUP, BackendObjectRef, ParentRef
 from meshd.config.route_filters import HTTPFilter
-from meshd.core.chain import Chain
+from meshd.config.route_parts import SessionPersistence
+from meshd.core.chain import EMPTY_CHAIN, Chain
 from meshd.core.route import Route, Target
 from meshd.routing.grpc_routes import as_http_rule, compile_call
 from meshd.routing.matcher import Match, compile_match
@@ -23,6 +24,8 @@ from meshd.routing.table import Candidate, RouteTable
 AnyRoute: TypeAlias = HTTPRoute | GRPCRoute
 # Filters, the prefix that was matched, and what tells the cluster of a backend → their steps.
 ChainOf = Callable[[Iterable[HTTPFilter], bytes, Callable[[BackendObjectRef], str]], Chain]
+# What keeps sessions, the name of the rule, and the clusters of its backends → its steps.
+SessionChain = Callable[[SessionPersistence, str, tuple[str, ...]], Chain]
 # Kind, name and port of a backend → its cluster, empty when there is none. Service and ServiceEntry are named
 # namespace/name, a Subset namespace/name.subset, a Hostname by itself; port 0 means the only one there is.
 FindCluster = Callable[[str, str, int], str]
@@ -54,6 +57,7 @@ class World:
 
     find: FindCluster
     chain_of: ChainOf
+    session_chain: SessionChain
 
 
 def build_table(
@@ -115,14 +119,20 @@ def _candidates(
 ) -> Iterator[Candidate]:
     for compiled, template in matches:
         prefix = compiled.path if compiled.kind == "PathPrefix" else b""
+        targets = tuple(_target(ref, context.namespace, prefix, context.world) for ref in rule.backend_refs)
+        session = EMPTY_CHAIN
+        if rule.session_persistence is not None:
+            clusters = tuple(target.cluster for target in targets if target.cluster)
+            session = context.world.session_chain(rule.session_persistence, context.name, clusters)
         made = replace(
             context.defaults.route,
             name=context.name,
             template=template,
-            targets=tuple(_target(ref, context.namespace, prefix, context.world) for ref in rule.backend_refs),
+            targets=targets,
             total_weight=sum(ref.weight for ref in rule.backend_refs),
             chain=context.defaults.route.chain
-            + context.world.chain_of(rule.filters, prefix, lambda ref: _cluster(ref, context.namespace, context.world)),
+            + context.world.chain_of(rule.filters, prefix, lambda ref: _cluster(ref, context.namespace, context.world))
+            + session,
         )
         yield Candidate(compiled, order, _with_timing(made, rule))
 

@@ -14,6 +14,10 @@ def pick_target(route: Route, exchange: Exchange, random: Random) -> Target | No
         return targets[0] if targets[0].weight else None
     if not route.total_weight:
         return None
+    if exchange.asked is not None and exchange.asked.cluster:
+        for target in targets:
+            if target.cluster == exchange.asked.cluster and target.weight:
+                return target
     if route.sticky and (key := sticky_key(route.sticky, exchange)) is not None:
         point = crc32(key) * route.total_weight >> 32
     else:
@@ -26,7 +30,7 @@ def pick_target(route: Route, exchange: Exchange, random: Random) -> Target | No
 
 
 def sticky_key(sticky: str, exchange: Exchange) -> bytes | None:
-    """What the same choice is made for; None when the request does not have it."""
+    """What the same choice is made for; None when the request does not have it. `key:` stands before the key itself."""
     kind, _, name = sticky.partition(":")
     if kind == "request-id":
         return exchange.request_id or None
@@ -34,11 +38,6 @@ def sticky_key(sticky: str, exchange: Exchange) -> bytes | None:
         return exchange.peer.principal or None
     if kind == "header":
         return exchange.head.get(name.lower().encode())
-    cookies = exchange.head.get(b"cookie")
-    if cookies is None:
-        return None
-    for pair in cookies.split(b";"):
-        key, _, value = pair.strip().partition(b"=")
-        if key == name.encode():
-            return value
-    return None
+    if kind == "cookie":
+        return exchange.head.cookie(name.encode())
+    return name.encode()

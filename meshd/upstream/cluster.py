@@ -100,6 +100,12 @@ class Cluster:
             candidates = tuple([endpoint for endpoint in candidates if endpoint not in tried]) or candidates
         return self._balancer.pick(candidates, now, key) if candidates else None
 
+    def serves(self, endpoint: Endpoint, now: float) -> bool:
+        """Whether an endpoint is one of ours, and in service."""
+        if now >= self._valid_until:
+            self._look(now)
+        return endpoint in self._candidates
+
     def _reconsider(self) -> None:
         self._valid_until = 0.0
 

@@ -62,3 +62,19 @@ def test_targets_are_told_apart():
     assert [problem.field for problem in problems_of(text_of("BackendPolicy", VERSION, "targetRefs: []"))] == [
         "spec.targetRefs"
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "good"),
+    [
+        ("request-id", True),
+        ("principal", True),
+        ("header:x-user", True),
+        ("cookie:user", True),
+        ("'header:'", False),
+        ("user", False),
+        ("'cookie:a b'", False),
+    ],
+)
+def test_what_a_split_is_sticky_by(value, good):
+    assert fields(f"stickySplit: {value}") == ([] if good else ["stickySplit"])

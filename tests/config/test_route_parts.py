@@ -2,7 +2,7 @@
 
 import pytest
 
-from meshd.config.route_parts import MAX_MATCHES, SessionPersistence, rule_faults
+from meshd.config.route_parts import MAX_MATCHES, SessionCookie, SessionPersistence, rule_faults
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,14 @@ from meshd.config.route_parts import MAX_MATCHES, SessionPersistence, rule_fault
 )
 def test_session_persistence(session, places):
     assert [fault.at for fault in SessionPersistence.model_validate(session).faults()] == places
+
+
+@pytest.mark.parametrize(
+    ("path", "good"),
+    [("", True), ("/", True), ("/a/b", True), ("a", False), ("/a; Secure", False), ("/a\r\nb: c", False)],
+)
+def test_paths_of_cookies(path, good):
+    assert [fault.at for fault in SessionCookie(path=path).faults()] == ([] if good else [("path",)])
 
 
 def test_names_of_rules_are_unique():

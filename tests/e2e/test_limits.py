@@ -96,7 +96,39 @@ MIRROR = """
             - {type: RequestMirror, requestMirror: *copy}
           backendRefs: [{group: networking.istio.io, kind: ServiceEntry, name: mirror-test, port: 80}]
 """
-POLICIES = {"fault.test": FAULTS, "limit.test": LIMITS, "size.test": SIZES, "cors.test": CORS, "mirror.test": MIRROR}
+SESSIONS = """
+    apiVersion: gateway.networking.k8s.io/v1
+    kind: HTTPRoute
+    metadata: {name: sessions, namespace: default}
+    spec:
+      parentRefs: [{group: networking.istio.io, kind: ServiceEntry, name: session-test}]
+      rules:
+        - matches: [{path: {value: /cookie}}]
+          sessionPersistence: {cookie: {name: cart, lifetimeType: Permanent}, absoluteTimeout: 1h}
+          backendRefs: &both
+            - {group: networking.istio.io, kind: ServiceEntry, name: two-test, weight: 1}
+            - {group: networking.istio.io, kind: ServiceEntry, name: shadow-test, weight: 1}
+        - matches: [{path: {value: /header}}]
+          sessionPersistence: {type: Header, header: {name: x-session}}
+          backendRefs: *both
+        - matches: [{path: {value: /canary}}]
+          backendRefs:
+            - {group: networking.istio.io, kind: ServiceEntry, name: mirror-test, weight: 1}
+            - {group: networking.istio.io, kind: ServiceEntry, name: shadow-test, weight: 1}
+    ---
+    apiVersion: meshd.dev/v1alpha1
+    kind: BackendPolicy
+    metadata: {name: sticky, namespace: default}
+    spec: {targetRefs: [{kind: ServiceEntry, name: session-test}], stickySplit: "cookie:user"}
+"""
+POLICIES = {
+    "fault.test": FAULTS,
+    "limit.test": LIMITS,
+    "size.test": SIZES,
+    "cors.test": CORS,
+    "mirror.test": MIRROR,
+    "session.test": SESSIONS,
+}
 WORKERS = 2
 
 
@@ -120,6 +152,7 @@ class Pair:
         mesh.policy("allow", ALLOW)
         self.server = mesh.run("server", inbound=[{"listen": "127.0.0.1:0", "app": origin.address}])
         mesh.entry("shadow.test", shadow.address)
+        mesh.entry("two.test", origin.address, shadow.address)
         for host, policies in POLICIES.items():
             mesh.entry(host, self.server.address("inbound-0"), mesh=True, account="server")
             mesh.policy(f"policies-{host}", policies)
@@ -376,3 +409,48 @@ def test_a_body_too_large_to_keep_is_not_copied(pair):
     assert answer.status == 200
     assert pair.logged("/large")["facts"] == {"mirror": "no copy: the body was not whole, or too large to keep"}
     assert not [each for each in pair.shadow.take() if each.target == "/large"]
+
+
+# -- sessions ---------------------------------------------------------------------------------------------------------
+
+
+def where(pair, path, **headers):
+    """Which app answered, and what the answer says of the session."""
+    answer = pair.call("session.test", path, **headers)
+    assert answer.status == 200
+    at_origin, at_shadow = len(pair.origin.take()), len(pair.shadow.take())
+    assert at_origin + at_shadow == 1
+    return at_shadow, answer.fields
+
+
+def test_a_session_by_cookie_stays_where_it_began(pair):
+    sides = set()
+    for _ in range(12):
+        side, fields = where(pair, "/cookie")
+        name, _, rest = fields["set-cookie"].partition("=")
+        token, *attributes = rest.split("; ")
+        assert (name, attributes) == ("cart", ["Path=/", "HttpOnly", "Max-Age=3600"])
+        for _ in range(5):
+            again, fields = where(pair, "/cookie", cookie=f"a=b; cart={token}")
+            assert again == side
+            assert "set-cookie" not in fields
+        sides.add(side)
+    assert sides == {0, 1}
+
+
+def test_a_session_by_header_stays_where_it_began(pair):
+    for _ in range(5):
+        side, fields = where(pair, "/header")
+        token = fields["x-session"]
+        assert [where(pair, "/header", x_session=token)[0] for _ in range(5)] == [side] * 5
+    _, fields = where(pair, "/header", x_session="nonsense")
+    assert fields["x-session"]
+
+
+def test_the_same_user_gets_the_same_side_of_a_split(pair):
+    def side(user):
+        return where(pair, "/canary", cookie=f"user={user}")[0]
+
+    sides = {user: side(user) for user in range(20)}
+    assert set(sides.values()) == {0, 1}
+    assert {user: side(user) for user in range(20)} == sides

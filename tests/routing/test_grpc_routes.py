@@ -19,7 +19,11 @@ def chain_of(filters, prefix, _cluster_of):
     return Chain(tuple(each.type for each in filters)) if filters else EMPTY_CHAIN
 
 
-WORLD = World(lambda kind, name, port: f"{name}:{port}", chain_of)
+def no_sessions(_document, _rule, _clusters):
+    raise AssertionError("no rule here keeps sessions")
+
+
+WORLD = World(lambda kind, name, port: f"{name}:{port}", chain_of, no_sessions)
 
 
 def route(*matches, kind=GRPCRoute, name="r", rules=None):

@@ -19,7 +19,11 @@ def chain_of(filters, prefix, _cluster_of):
     return Chain(tuple((each.type, prefix) for each in filters)) if filters else EMPTY_CHAIN
 
 
-WORLD = World(lambda kind, name, port: KNOWN.get((kind, name, port), ""), chain_of)
+def no_sessions(_document, _rule, _clusters):
+    raise AssertionError("no rule here keeps sessions")
+
+
+WORLD = World(lambda kind, name, port: KNOWN.get((kind, name, port), ""), chain_of, no_sessions)
 
 
 def backend(name="v1", **more):
@@ -204,3 +208,18 @@ def test_a_retry_that_says_nothing_is_one_more_attempt():
     assert (policy.attempts, policy.codes) == (1, frozenset())
     assert (policy.backoff_base, policy.backoff_max) == (RetryPolicy().backoff_base, RetryPolicy().backoff_max)
     assert find(route(rule(backend()))).retry == RetryPolicy()
+
+
+def test_sessions_are_kept_after_all_filters_and_among_the_backends_that_exist():
+    asked = []
+
+    def session_chain(document, rule, clusters):
+        asked.append((document.header.name, rule, clusters))
+        return Chain(("session",))
+
+    keeping = {"type": "Header", "header": {"name": "s"}}
+    edit = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": ["a"]}}
+    kept = route(rule(backend(), backend("nowhere"), sessionPersistence=keeping, filters=[edit]))
+    (found,) = build_table(WEB, [kept], "shop", DEFAULTS, World(WORLD.find, chain_of, session_chain)).routes
+    assert asked == [("s", "HTTPRoute/shop/r/0", ("shop/v1:80",))]
+    assert found.chain.on_request == (("RequestHeaderModifier", b""), "session")

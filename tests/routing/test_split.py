@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.requests import exchange_of
 
+from meshd.core.asked import Asked
 from meshd.core.peer import Peer
 from meshd.core.route import Route, Target
 from meshd.routing.split import pick_target, sticky_key
@@ -103,3 +104,24 @@ def test_the_key_is_what_the_route_says(sticky, key):
 @pytest.mark.parametrize("sticky", ["request-id", "principal", "header:user", "cookie:session"])
 def test_a_request_may_lack_every_key(sticky):
     assert sticky_key(sticky, exchange_of()) is None
+
+
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=5), st.integers(0, 6), st.floats(0, 0.999))
+def test_a_session_stays_at_its_side_unless_that_takes_nothing(given_weights, side, throw):
+    route = route_of(given_weights)
+    exchange = exchange_of()
+    exchange.asked = Asked()
+    exchange.asked.cluster = f"c{side}"
+    chosen = pick_target(route, exchange, Fixed(throw))
+    if side < len(given_weights) and given_weights[side]:
+        assert chosen.cluster == f"c{side}"
+    else:
+        assert chosen == pick_target(route, exchange_of(), Fixed(throw))
+
+
+def test_a_key_of_its_own_takes_one_side_for_all():
+    sides = {pick_target(route_of([1, 1], f"key:spiffe://a/{caller}"), exchange_of(), Random()) for caller in range(9)}
+    assert len(sides) == 2
+    for caller in range(9):
+        route = route_of([1, 1], f"key:spiffe://a/{caller}")
+        assert len({pick_target(route, exchange_of(), Random()) for _ in range(9)}) == 1

@@ -75,6 +75,18 @@ def test_an_ejected_one_comes_back_by_time_alone():
     assert picks(cluster, 130.0) == set(endpoints)
 
 
+def test_a_session_asks_whether_its_endpoint_serves():
+    first, second = make_endpoints(1, 1)
+    cluster = make_cluster((first, second))
+    assert cluster.serves(first, 1.0)
+    eject(cluster, first, 1.0)
+    assert not cluster.serves(first, 1.0)
+    assert cluster.serves(second, 1.0)
+    assert cluster.serves(first, first.ejected_until)
+    cluster.update([second])
+    assert not cluster.serves(first, first.ejected_until)
+
+
 def test_with_nobody_in_service_everybody_is():
     endpoints = make_endpoints(1, 1)
     cluster = make_cluster(endpoints)
