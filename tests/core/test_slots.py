@@ -3,6 +3,7 @@
 import pytest
 from support.requests import exchange_of
 
+from meshd.core.asked import Asked
 from meshd.core.cells import Cells, Histogram
 from meshd.core.chain import EMPTY_CHAIN
 from meshd.core.decision import ALLOWED_BY_DEFAULT
@@ -12,10 +13,12 @@ from meshd.core.head import RequestHead, ResponseHead
 from meshd.core.peer import NOBODY
 from meshd.core.reply import Reply
 from meshd.core.route import NO_RETRY, Route, Target
+from meshd.core.token import Token
 from meshd.core.trace import TraceContext
 
 ENDPOINT = Endpoint("10.0.0.1", 80)
 NOUNS = [
+    Asked(),
     Cells(),
     Histogram(),
     EMPTY_CHAIN,
@@ -30,6 +33,7 @@ NOUNS = [
     NO_RETRY,
     Route("a"),
     Target("a"),
+    Token("a", "", {}, b""),
     TraceContext(1, 2),
 ]
 

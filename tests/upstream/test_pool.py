@@ -532,3 +532,14 @@ async def test_nobody_overtakes_those_in_line(autojump_clock):
         assert pool.statistics().waiting == 2
         pool.sweep(now())
     assert [first.connection, late.connection] == dialler.made[1:]
+
+
+async def test_a_caller_that_nobody_watches_waits_all_the_same(autojump_clock):
+    pool = make_pool(FakeDialler(), max_connections=1)
+    held = await pool.acquire(now())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pool.acquire, now())
+        await settled()
+        assert pool.statistics().waiting == 1
+        pool.release(held, now(), reusable=True)
+    assert pool.statistics().leased == 1

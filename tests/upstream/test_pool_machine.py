@@ -396,5 +396,5 @@ class PoolMachine(RuleBasedStateMachine):
                 self.world.do(partial(self.pool.release, holder.connection, self.now, reusable=True))
 
 
-PoolMachine.TestCase.settings = settings(max_examples=3 * settings().max_examples, stateful_step_count=30)
+PoolMachine.TestCase.settings = settings(max_examples=2 * settings().max_examples, stateful_step_count=30)
 TestPool = PoolMachine.TestCase
