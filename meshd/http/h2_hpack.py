@@ -13,16 +13,19 @@ class BadHeaderBlock(Exception):
     """Octets that are no HPACK: the compression state is lost, and the connection with it."""
 
 
-def check_block(block: bytes) -> None:
-    """Raise BadHeaderBlock unless the block consists of whole representations, changes of the table's size first."""
-    place, size, began = 0, len(block), False
+def count_fields(block: bytes) -> int:
+    """The number of fields in a block of whole representations, changes of the table's size first.
+
+    Raises BadHeaderBlock for any other.
+    """
+    place, size, fields = 0, len(block), 0
     try:
         while place < size:
             octet = block[place]
             if octet >= 0x80:
                 place = place + 1 if octet != 0xFF else _after_integer(block, place, 0x7F)
             elif octet >> 5 == 1:
-                if began:
+                if fields:
                     raise BadHeaderBlock("a change of the table's size behind a field")
                 place = _after_integer(block, place, 0x1F)
                 continue
@@ -32,11 +35,12 @@ def check_block(block: bytes) -> None:
                 if not octet & mask:
                     place = _after_string(block, place)
                 place = _after_string(block, place)
-            began = True
+            fields += 1
     except IndexError as error:
         raise BadHeaderBlock("a block that ends within a field") from error
     if place != size:
         raise BadHeaderBlock("a block that ends within a field")
+    return fields
 
 
 def _after_integer(block: bytes, place: int, mask: int) -> int:

@@ -16,10 +16,11 @@ from h2.connection import H2Connection
 from h2.settings import SettingCodes, Settings
 
 from meshd.core.head import Headers
-from meshd.http.h2_hpack import BadHeaderBlock, check_block
+from meshd.http.h2_hpack import BadHeaderBlock, count_fields
 
 VARIABLE = "MESHD_H2"
 NAMES = ("jh2", "h2")
+OVERHEAD = 32  # octets that each field of a list is said to have besides its own (RFC 7541 section 4.1)
 
 
 class Secret(tuple[bytes, bytes]):
@@ -39,21 +40,21 @@ class _Decoder(Protocol):
 
 
 class FieldDecoder:
-    """Header blocks to fields; `limit` is octets of one decoded list, with 32 more for each field."""
+    """Header blocks to fields; `limit` is octets of one decoded list, with OVERHEAD for each field."""
 
-    __slots__ = ("_decoder", "_too_large", "_triples")
+    __slots__ = ("_decoder", "_limit", "_too_large", "_triples")
 
     def __init__(self, library: "Library", limit: int) -> None:
         module = import_module(f"{library.name}.connection")
         self._decoder: _Decoder = module.Decoder()
-        self._decoder.max_header_list_size = limit
+        self._decoder.max_header_list_size = self._limit = limit
         self._too_large: type[Exception] = module.OversizedHeaderListError
         self._triples = bool(getattr(module, "ALTERNATIVE_HPACK", False))
 
     def decode(self, block: bytes) -> Headers:
         """The fields in order. Raises BadHeaderBlock or HeaderListTooLarge."""
-        if self._triples:
-            check_block(block)
+        if self._triples and count_fields(block) * OVERHEAD > self._limit:  # jh2 counts octets alone
+            raise HeaderListTooLarge("too many fields")
         try:
             fields = self._decoder.decode(block, raw=True)
         except self._too_large as error:

@@ -56,3 +56,5 @@ def test_decoding_stops_at_the_limit(library):
     bomb = b"\x40" + block([(b"a", b"b" * 4000)])[1:] + b"\xbe" * 1000
     with pytest.raises(HeaderListTooLarge):
         FieldDecoder(library, 65536).decode(bomb)
+    with pytest.raises(HeaderListTooLarge):
+        FieldDecoder(library, 65536).decode(b"\x82" * 3000)

@@ -152,11 +152,12 @@ def _shifted(step, turn, steps):
     return {**step, "sid_start": step["sid_start"] + turn * streams * step["sid_step"]}
 
 
-def _split(sid, block_b64, chunk):
+def _split(sid, block_b64, chunk, first="continuation"):
     octets = base64.b64decode(block_b64)
     parts = [octets[place : place + chunk] for place in range(0, len(octets), chunk)]
     flags = [0] * (len(parts) - 1) + [END_HEADERS]
-    return b"".join(frame(Kind.CONTINUATION, flag, sid, part) for flag, part in zip(flags, parts, strict=True))
+    kinds = [Kind.HEADERS if first == "headers" else Kind.CONTINUATION] + [Kind.CONTINUATION] * (len(parts) - 1)
+    return b"".join(frame(kind, flag, sid, part) for kind, flag, part in zip(kinds, flags, parts, strict=True))
 
 
 def _loop(step):
