@@ -83,7 +83,7 @@ def parse_request(block: bytes, limits: Limits) -> tuple[RequestHead, Framing]:
     head.protocol = protocol
     framing = Framing(special)
     _set_authority(head, target, special.get(b"host"))
-    if len(special) > 1 or b"host" not in special:
+    if len(special) > 1 or b"host" not in special or protocol != b"http/1.1":
         _set_connection(head, framing)
     return head, framing
 
