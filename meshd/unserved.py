@@ -165,7 +165,6 @@ def _backends(documents: Documents) -> Iterator[Problem]:
             (spec.health_check is not None, ("healthCheck",), "active health checking"),
             (spec.has("socket"), ("socket",), "a choice of socket options"),
             (spec.tls.early_data, ("tls", "earlyData"), "early data"),
-            (spec.retry.per_try_idle_timeout is not None, ("retry", "perTryIdleTimeout"), "an idle limit of one try"),
         )
         for is_asked, at, what in asked:
             if is_asked:

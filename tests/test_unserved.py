@@ -137,7 +137,7 @@ rules:
         ("healthCheck: {tcp: {}}", "spec.healthCheck"),
         ("socket: {noDelay: false}", "spec.socket"),
         ("tls: {earlyData: true}", "spec.tls.earlyData"),
-        ("retry: {perTryIdleTimeout: 1s}", "spec.retry.perTryIdleTimeout"),
+        ("retry: {perTryIdleTimeout: 1s}", ""),
         ("tls: {resumption: true}", ""),
         ("retry: {perTryTimeout: 1s}", ""),
     ],

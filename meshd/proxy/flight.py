@@ -19,6 +19,7 @@ class Cut(Enum):
 
     TIMEOUT = "upstream_response_timeout"
     ATTEMPT_TIMEOUT = "upstream_per_try_timeout"
+    ATTEMPT_IDLE = "upstream_per_try_idle_timeout"
     IDLE = "stream_idle_timeout"
     GONE = "downstream_remote_disconnect"
     BAD_BODY = "request_body_malformed"
@@ -68,6 +69,7 @@ class Flight:
 
     __slots__ = (
         "attempt_deadline",
+        "attempt_idle_timeout",
         "cause",
         "connection",
         "down",
@@ -84,6 +86,7 @@ class Flight:
         self.ticket: Ticket | None = None
         self.cause: Cut | None = None
         self.attempt_deadline = NEVER
+        self.attempt_idle_timeout = NEVER
         self.idle_timeout = STREAM_IDLE
         self.idle_deadline = exchange.started + STREAM_IDLE
 
@@ -100,6 +103,8 @@ class Flight:
             self.cut(Cut.ATTEMPT_TIMEOUT)
         elif now > self.idle_deadline:
             self.cut(Cut.IDLE)
+        elif now > self.idle_deadline - self.idle_timeout + self.attempt_idle_timeout:
+            self.cut(Cut.ATTEMPT_IDLE)
         elif now > exchange.started + WATCH_AFTER and not exchange.responded and self.down.is_gone():
             self.cut(Cut.GONE)
 

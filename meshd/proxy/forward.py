@@ -224,12 +224,17 @@ class _Trip:
                 await upload.attach(carrier)
         if self.route.attempt_timeout:
             flight.attempt_deadline = now + self.route.attempt_timeout
+        if self.route.attempt_idle_timeout:
+            flight.touch(now)
+            flight.attempt_idle_timeout = self.route.attempt_idle_timeout
         while True:
             response = await carrier.read_head()
             if response.status >= 200 or response.status == 101:
                 break
             await flight.down.interim(response)
         flight.attempt_deadline = NEVER
+        if self.route.attempt_idle_timeout:
+            flight.touch(wait.now())
         attempt.status = response.status
         return response
 
@@ -313,9 +318,9 @@ class _Trip:
         if cause is Cut.BAD_BODY:
             failure = self.upload.failure if self.upload is not None else None
             return failure or DownstreamError(400, flags.DOWNSTREAM_PROTOCOL, cause.value)
-        if cause is Cut.ATTEMPT_TIMEOUT:
+        if cause is Cut.ATTEMPT_TIMEOUT or cause is Cut.ATTEMPT_IDLE:
             self.flight.cause = None  # only this attempt is over
-            self.flight.attempt_deadline = NEVER
+            self.flight.attempt_deadline = self.flight.attempt_idle_timeout = NEVER
             return UpstreamError(504, flags.REQUEST_TIMEOUT, cause.value, retry=Resend.IF_SAFE)
         if cause is Cut.IDLE:
             return UpstreamError(504, flags.STREAM_IDLE, cause.value)

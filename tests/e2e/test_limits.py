@@ -106,22 +106,29 @@ SESSIONS = """
         - matches: [{path: {value: /cookie}}]
           sessionPersistence: {cookie: {name: cart, lifetimeType: Permanent}, absoluteTimeout: 1h}
           backendRefs: &both
-            - {group: networking.istio.io, kind: ServiceEntry, name: two-test, weight: 1}
+            - {group: networking.istio.io, kind: ServiceEntry, name: mirror-test, weight: 1}
             - {group: networking.istio.io, kind: ServiceEntry, name: shadow-test, weight: 1}
         - matches: [{path: {value: /header}}]
           sessionPersistence: {type: Header, header: {name: x-session}}
-          backendRefs: *both
+          backendRefs: [{group: networking.istio.io, kind: ServiceEntry, name: two-test}]
         - matches: [{path: {value: /canary}}]
-          backendRefs:
-            - {group: networking.istio.io, kind: ServiceEntry, name: mirror-test, weight: 1}
-            - {group: networking.istio.io, kind: ServiceEntry, name: shadow-test, weight: 1}
+          backendRefs: *both
     ---
     apiVersion: meshd.dev/v1alpha1
     kind: BackendPolicy
     metadata: {name: sticky, namespace: default}
     spec: {targetRefs: [{kind: ServiceEntry, name: session-test}], stickySplit: "cookie:user"}
 """
+IDLE = """
+    apiVersion: meshd.dev/v1alpha1
+    kind: BackendPolicy
+    metadata: {name: idle, namespace: default}
+    spec:
+      targetRefs: [{kind: ServiceEntry, name: idle-test}]
+      retry: {attempts: 1, perTryIdleTimeout: 1s, on: [reset]}
+"""
 POLICIES = {
+    "idle.test": IDLE,
     "fault.test": FAULTS,
     "limit.test": LIMITS,
     "size.test": SIZES,
@@ -425,8 +432,8 @@ def where(pair, path, **headers):
 
 def test_a_session_by_cookie_stays_where_it_began(pair):
     sides = set()
-    for _ in range(12):
-        side, fields = where(pair, "/cookie")
+    for user in range(12):  # who is sent either way by the split
+        side, fields = where(pair, "/cookie", cookie=f"user={user}")
         name, _, rest = fields["set-cookie"].partition("=")
         token, *attributes = rest.split("; ")
         assert (name, attributes) == ("cart", ["Path=/", "HttpOnly", "Max-Age=3600"])
@@ -454,3 +461,51 @@ def test_the_same_user_gets_the_same_side_of_a_split(pair):
     sides = {user: side(user) for user in range(20)}
     assert set(sides.values()) == {0, 1}
     assert {user: side(user) for user in range(20)} == sides
+
+
+# -- silence ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_silent_attempt_is_given_up_and_the_next_one_answers(pair):
+    release = threading.Event()
+
+    def behave(wire, request):
+        if len(pair.origin.requests) == 1:
+            release.wait(20)
+        wire.sock.sendall(ok())
+
+    pair.origin.behave = behave
+    try:
+        assert pair.call("idle.test", "/silent").body == b"ok"
+    finally:
+        release.set()
+    assert len(pair.origin.take()) == 2
+    assert pair.logged("/silent")["attempts"] == 2
+
+
+def test_a_response_may_take_long_as_long_as_something_comes(pair):
+    def behave(wire, request):
+        wire.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
+        for _ in range(6):
+            time.sleep(0.25)
+            wire.sock.sendall(b"x")
+
+    pair.origin.behave = behave
+    assert pair.call("idle.test", "/drips").body == b"x" * 6
+
+
+def test_a_response_that_falls_silent_is_broken_off(pair):
+    release = threading.Event()
+
+    def behave(wire, request):
+        wire.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nxxx")
+        release.wait(20)
+
+    pair.origin.behave = behave
+    try:
+        with pytest.raises(http.client.IncompleteRead):
+            pair.call("idle.test", "/falls-silent")
+    finally:
+        release.set()
+    assert pair.logged("/falls-silent")["response_code_details"] == "upstream_per_try_idle_timeout"
+    assert len(pair.origin.take()) == 1
