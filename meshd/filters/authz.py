@@ -8,7 +8,7 @@ ALLOW rule that came nearest, with the first predicate of it that failed and the
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from meshd.config.authorization import AuthorizationPolicy
+from meshd.config.authorization import AuthorizationPolicy, Rule
 from meshd.core import flags
 from meshd.core.chain import EMPTY_CHAIN, Chain
 from meshd.core.decision import ALLOWED_BY_DEFAULT, Verdict
@@ -16,6 +16,7 @@ from meshd.core.exchange import Exchange
 from meshd.core.reply import Reply
 from meshd.filters.authz_rules import CompiledRule, compile_rule
 from meshd.filters.base import Scope
+from meshd.filters.rule_index import RuleIndex
 
 BODY = b"RBAC: access denied"
 
@@ -32,29 +33,47 @@ class Entry:
 class Authorizer:
     """The policies of one workload port, compiled. Pure: an exchange in, a verdict out."""
 
-    __slots__ = ("allow", "audit", "deny", "has_allow", "policies", "shadow")
+    __slots__ = ("_allow", "_audit", "_deny", "_shadow", "has_allow", "policies")
 
     def __init__(self, policies: Iterable[AuthorizationPolicy], scope: Scope) -> None:
         selected = [policy for policy in policies if selects(policy, scope)]
         enforced = [policy for policy in selected if not policy.is_dry_run]
         self.policies = tuple(f"{policy.namespace}/{policy.name}" for policy in selected)
-        self.deny = _entries(enforced, "DENY", scope)
-        self.allow = _entries(enforced, "ALLOW", scope)
-        self.audit = _entries(enforced, "AUDIT", scope)
-        self.shadow = _entries([policy for policy in selected if policy.is_dry_run], "", scope)
+        self._deny = _index(enforced, "DENY", scope)
+        self._allow = _index(enforced, "ALLOW", scope)
+        self._audit = _index(enforced, "AUDIT", scope)
+        self._shadow = _index([policy for policy in selected if policy.is_dry_run], "", scope)
         self.has_allow = any(policy.spec.action == "ALLOW" for policy in enforced)
 
     def decide(self, exchange: Exchange) -> Verdict:
         """The verdict, for a denial with the nearest rule that would have allowed it."""
-        for entry in self.deny:
-            if entry.rule.holds(exchange):
-                return entry.verdict
+        denied = self._deny.find(exchange)
+        if denied is not None:
+            return denied.verdict
         if not self.has_allow:
             return ALLOWED_BY_DEFAULT
-        for entry in self.allow:
-            if entry.rule.holds(exchange):
-                return entry.verdict
-        return self._explain(exchange)
+        allowed = self._allow.find(exchange)
+        return allowed.verdict if allowed is not None else self._explain(exchange)
+
+    @property
+    def deny(self) -> tuple[Entry, ...]:
+        """The rules that deny, in their order."""
+        return self._deny.entries
+
+    @property
+    def allow(self) -> tuple[Entry, ...]:
+        """The rules that allow."""
+        return self._allow.entries
+
+    @property
+    def audit(self) -> tuple[Entry, ...]:
+        """The rules whose matches are only recorded."""
+        return self._audit.entries
+
+    @property
+    def shadow(self) -> tuple[Entry, ...]:
+        """The rules of policies that are only tried, whatever they would do."""
+        return self._shadow.entries
 
     def _explain(self, exchange: Exchange) -> Verdict:
         nearest, furthest, check = None, -1, None
@@ -71,14 +90,13 @@ class Authorizer:
     def step(self, exchange: Exchange) -> Reply | None:
         """Enforce."""
         verdict = exchange.verdict = self.decide(exchange)
-        if self.audit or self.shadow:
+        if self._audit.entries or self._shadow.entries:
             self._note(exchange)
         return None if verdict.allowed else _denied(verdict)
 
     def _note(self, exchange: Exchange) -> None:
-        for name, entries in (("audit", self.audit), ("dry-run", self.shadow)):
-            matched = [entry for entry in entries if entry.rule.holds(exchange)]
-            if matched:
+        for name, index in (("audit", self._audit), ("dry-run", self._shadow)):
+            if matched := index.find_all(exchange):
                 exchange.note(name, ", ".join(f"{each.verdict.action} {each.verdict.policy}" for each in matched))
 
     def __repr__(self) -> str:
@@ -102,9 +120,9 @@ def selects(policy: AuthorizationPolicy, scope: Scope) -> bool:
     return wanted.items() <= scope.labels.items()
 
 
-def _entries(policies: list[AuthorizationPolicy], action: str, scope: Scope) -> tuple[Entry, ...]:
+def _index(policies: list[AuthorizationPolicy], action: str, scope: Scope) -> RuleIndex[Entry]:
     """The rules of every policy with that action (of any, when empty), in the order of the policies' names."""
-    found = []
+    found: list[tuple[Entry, Rule]] = []
     for policy in sorted(policies, key=lambda each: (each.namespace, each.name)):
         if action and policy.spec.action != action:
             continue
@@ -112,8 +130,8 @@ def _entries(policies: list[AuthorizationPolicy], action: str, scope: Scope) -> 
         for place, rule in enumerate(policy.spec.rules):
             compiled = compile_rule(rule, policy.namespace, scope, deny=policy.spec.action != "ALLOW")
             verdict = Verdict(policy.spec.action == "ALLOW", policy.spec.action, name, place)
-            found.append(Entry(compiled, verdict, detail_of(policy.namespace, policy.name, place)))
-    return tuple(found)
+            found.append((Entry(compiled, verdict, detail_of(policy.namespace, policy.name, place)), rule))
+    return RuleIndex(found, scope)
 
 
 def detail_of(namespace: str, name: str, rule: int) -> str:

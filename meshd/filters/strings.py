@@ -22,6 +22,8 @@ def compile_strings(patterns: tuple[str, ...]) -> BytesTest:
     """A test whether any pattern matches. Exact ones cost one look-up together."""
     exact = frozenset(pattern.encode() for pattern in patterns if "*" not in pattern)
     others = tuple(compile_string(pattern) for pattern in patterns if "*" in pattern)
+    if len(patterns) == 1:
+        return compile_string(patterns[0])
     if not others:
         return lambda given: given in exact
     return lambda given: given in exact or any(test(given) for test in others)

@@ -51,23 +51,29 @@ class RouteTable:
         if self._single is not None:
             return self._single
         path = head.path
-        if self._exact and (entries := self._exact.get(path)) is not None:
-            for predicates, _, route in entries:
-                if all(predicate(head) for predicate in predicates):
-                    return route
-        for predicates, _, route in self._regexes:
-            if all(predicate(head) for predicate in predicates):
-                return route
+        if self._exact and (entries := self._exact.get(path)) is not None and (route := _first(entries, head)):
+            return route
+        if self._regexes and (route := _first(self._regexes, head)):
+            return route
         prefixes = self._prefixes
         prefix = path.rstrip(b"/") if path.endswith(b"/") else path
         while True:  # the longest prefix first: drop one segment at a time
-            if (entries := prefixes.get(prefix)) is not None:
-                for predicates, _, route in entries:
-                    if all(predicate(head) for predicate in predicates):
-                        return route
+            if (entries := prefixes.get(prefix)) is not None and (route := _first(entries, head)):
+                return route
             if not prefix:
                 return None
             prefix = prefix[: prefix.rfind(b"/")] if b"/" in prefix else b""
 
     def __repr__(self) -> str:
         return f"<RouteTable {len(self.routes)} routes>"
+
+
+def _first(entries: list[Entry], head: RequestHead) -> Route | None:
+    """The route of the first entry of which everything holds. Loops, for generators cost more."""
+    for predicates, _, route in entries:
+        for predicate in predicates:
+            if not predicate(head):
+                break
+        else:
+            return route
+    return None
