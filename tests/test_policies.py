@@ -7,7 +7,9 @@ import pytest
 import yaml
 
 from meshd.cli.check import check
-from meshd.cli.test import read_tests, results_of
+from meshd.cli.test import read_tests, results_of, world_of
+from meshd.explain.explanation import explain
+from meshd.explain.judge import question_for
 
 LIBRARY = Path(__file__).parents[1] / "policies"
 FOLDERS = sorted(each for each in LIBRARY.iterdir() if each.is_dir() and each.name != "demo")
@@ -40,6 +42,18 @@ def test_it_does_what_its_test_says(folder):
     results = [result for loaded in read_tests([folder]) for result in results_of(loaded)]
     assert len(results) >= 3
     assert [(result.name, result.mismatches) for result in results if not result.passed] == []
+
+
+def test_every_case_can_be_explained(folder):
+    for loaded in read_tests([folder]):
+        world = world_of(loaded)
+        for case in loaded.model.spec.cases:
+            question = question_for(case.given, world)
+            found = explain(world, question)
+            assert found.answer.outcome == world.ask(question).outcome
+            verdict = found.answer.verdict
+            decided = [(rule.policy, rule.rule) for rule in found.rules if rule.decided]
+            assert decided == ([(verdict.policy, verdict.rule)] if verdict is not None and verdict.policy else [])
 
 
 def test_its_test_fails_without_it(folder, tmp_path):

@@ -25,6 +25,7 @@ from meshd.unserved import refuse_unserved
 
 RED, YELLOW, GREEN, BOLD, PLAIN = "\033[31m", "\033[33m", "\033[32m", "\033[1m", "\033[0m"
 
+LATE = 0.9  # of a certificate's life: by then whoever renews it should have
 _STEP = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
 
 
@@ -122,6 +123,11 @@ def _credentials(loaded: LoadedProxy, now: float) -> list[Problem]:
     if str(found.spiffe_id) != loaded.proxy.spiffe_id:
         expected = f"expected a certificate for {loaded.proxy.spiffe_id}; this one is for {found.spiffe_id}"
         return [Problem("error", "value", *place, given, expected, "set 'trustDomain' and 'serviceAccount' to match")]
+    if found.is_due(now, LATE):
+        expected = (
+            f"the certificate expires in {found.remaining(now) / 3600:.1f} hours; nine tenths of its life are over"
+        )
+        return [Problem("warning", "file", *place, given, expected, "renew it: meshd ca renew, or whoever issued it")]
     return []
 
 

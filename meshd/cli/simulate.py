@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 from meshd.cli.sidecar import load_world, tell_problems
 from meshd.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, Terminal, printable, table
 from meshd.config.errors import ConfigError
-from meshd.explain.replay import Group, Replay
+from meshd.explain.replay import NEEDED, Group, Replay
 
 MOST_OCTETS: Final = 1024 * 1024  # of one line
 GROUPS_SHOWN: Final = 50
@@ -24,7 +24,8 @@ GROUPS_SHOWN: Final = 50
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:  # argparse has no other name
     """Declare the command."""
     told = "replay recorded decisions against other policies"
-    parser = subparsers.add_parser("simulate", help=told, description=told)
+    needs = f"A line of the log must have {', '.join(NEEDED)}; who called, by which listener and rule is read as well."
+    parser = subparsers.add_parser("simulate", help=told, description=f"{told}. {needs}")
     parser.add_argument("-f", "--file", type=Path, required=True, help="the Proxy document of the sidecar that logged")
     parser.add_argument("--log", required=True, metavar="FILE", help="its JSON access log, or - for standard input")
     parser.add_argument(

@@ -140,13 +140,18 @@ def _read(data: Value, spot: Spot, file: str) -> tuple[PolicyTest | None, list[P
 # -- judging ----------------------------------------------------------------------------------------------------------
 
 
-def results_of(loaded: Loaded) -> Iterator[Result]:
-    """Every case of one PolicyTest. Raises ConfigError when what it tests does not load."""
+def world_of(loaded: Loaded) -> World:
+    """The sidecar and the documents that a PolicyTest names. Raises ConfigError."""
     spec = loaded.model.spec
     folder = Path(os.path.abspath(loaded.file)).parent
     proxy = load_proxy(folder / spec.proxy).proxy if spec.proxy is not None else proxy_of(spec.sidecar)
-    world = World(proxy, load_policies([folder / name for name in spec.policies]))
-    for number, case in enumerate(spec.cases):
+    return World(proxy, load_policies([folder / name for name in spec.policies]))
+
+
+def results_of(loaded: Loaded) -> Iterator[Result]:
+    """Every case of one PolicyTest. Raises ConfigError when what it tests does not load."""
+    world = world_of(loaded)
+    for number, case in enumerate(loaded.model.spec.cases):
         at: FieldPath = ("spec", "cases", number)
         try:
             mismatches = judge(case, world)

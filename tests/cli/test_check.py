@@ -9,6 +9,7 @@ from support.documents import text_of
 
 from meshd.cli.check import add_parser, check, report
 from meshd.config.errors import Problem
+from meshd.identity.credentials import load_credentials
 
 SERVICE = text_of("Service", "v1", "ports: [{port: 80}]")
 OUTBOUND = "outbound: [{listen: '127.0.0.1:0'}]"
@@ -89,6 +90,15 @@ def test_expired_certificates(tmp_path, mesh):
     count, problems = check(proxy(tmp_path), [], mesh.now + 10 * 365 * 86400)
     assert count == 1
     assert [problem.field for problem in problems] == ["spec.identity.certificates"]
+
+
+def test_certificates_that_are_nearly_over(tmp_path, mesh):
+    file = proxy(tmp_path)
+    found = load_credentials(tmp_path / "certs", "cluster.local", mesh.now)
+    assert check(file, [], found.not_after - 0.11 * (found.not_after - found.not_before))[1] == []
+    [problem] = check(file, [], found.not_after - 3600)[1]
+    assert (problem.severity, problem.field, problem.line) == ("warning", "spec.identity.certificates", 5)
+    assert "expires in 1.0 hours" in problem.expected
 
 
 def test_without_an_identity_it_says_what_is_needed(tmp_path):
