@@ -203,7 +203,7 @@ class _Trip:
         """Lease a connection, send the request, wait for the final response head."""
         flight, exchange = self.flight, self.exchange
         pool = self.pool = self.cluster.pool(attempt.endpoint)
-        # A second idle connection may have died with the first: after one attempt the kernel is asked whatever it costs.
+        # A second idle connection may have died with the first: after one attempt the kernel is asked in any case.
         connection = pool.take(now, careful=len(exchange.attempts) > 1 or exchange.head.method != b"GET")
         if connection is None:
             connection = await pool.acquire(now, exchange.deadline, self._watch)
