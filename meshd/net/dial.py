@@ -13,7 +13,7 @@ from meshd.net import wait
 from meshd.net.sockets import tune
 from meshd.net.stream import PlainStream, Stream
 from meshd.net.sweep import SocketDeadline, Sweeper
-from meshd.net.tls import HandshakeFailed, TlsIdentity
+from meshd.net.tls import HTTP1, HandshakeFailed, TlsIdentity
 
 
 class Dialler:
@@ -26,9 +26,13 @@ class Dialler:
         self.identity = identity
         self.timeout = timeout  # seconds
 
-    async def dial(self, endpoint: Endpoint, within: float | None = None) -> Stream:
-        """A stream to the endpoint, its identity verified. Raises `UpstreamError`, safe to try again: nothing was
-        sent."""
+    async def dial(
+        self, endpoint: Endpoint, within: float | None = None, offer: tuple[bytes, ...] = (HTTP1,)
+    ) -> Stream:
+        """A stream to the endpoint, its identity verified, one of the offered protocols agreed on if it is TLS.
+
+        Raises `UpstreamError`, safe to try again: nothing was sent.
+        """
         limit = SocketDeadline(wait.now() + (self.timeout if within is None else within))
         self.sweeper.add(limit)
         try:
@@ -40,7 +44,7 @@ class Dialler:
                 raise _failed(
                     "the endpoint wants mutual TLS and this sidecar has no certificates", flags.CONNECTION_FAILURE
                 )
-            handshake = await self.identity.connect(sock, endpoint.server_name, endpoint.identities)
+            handshake = await self.identity.connect(sock, endpoint.server_name, endpoint.identities, offer)
         except HandshakeFailed as error:
             if limit.overdue:
                 raise _failed("TLS handshake timed out", flags.CONNECTION_FAILURE, 504) from error

@@ -166,6 +166,11 @@ class TlsStream:
         self._reason = "closed"
         self._seen: Exception | None = None  # an end met while collecting; OpenSSL tells it only once
 
+    @property
+    def protocol(self) -> bytes:
+        """What was agreed on by ALPN; empty for nothing."""
+        return self.connection.get_alpn_proto_negotiated()
+
     async def receive(self) -> bytes:
         if self.fd < 0:
             raise StreamBroken(self._reason)

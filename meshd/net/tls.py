@@ -23,6 +23,8 @@ from meshd.net.stream import TlsStream, describe
 # AES-128-GCM first: it is what every processor with AES instructions does fastest. The others for peers that insist.
 CIPHERSUITES = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 GROUPS = b"X25519MLKEM768:X25519:P-256"
+H2 = b"h2"  # identifiers of ALPN (RFC 7301)
+HTTP1 = b"http/1.1"
 MAX_DEPTH = 5  # certificates between leaf and root; a longer chain is work for nothing
 
 # Missing from pyOpenSSL's names; the values are those of the library itself.
@@ -86,12 +88,11 @@ class TlsIdentity:
 
     __slots__ = ("_bundle", "_client", "_server", "credentials")
 
-    def __init__(self, credentials: Credentials, alpn: tuple[bytes, ...] = (b"http/1.1",)) -> None:
+    def __init__(self, credentials: Credentials, alpn: tuple[bytes, ...] = (H2, HTTP1)) -> None:
         self.credentials = credentials
         self._bundle = credentials.bundle
         self._server = _context(credentials)
         self._client = _context(credentials)
-        self._client.set_alpn_protos(list(alpn))
 
         def choose(_connection: SSL.Connection, offered: list[bytes]) -> bytes:
             for protocol in alpn:
@@ -108,9 +109,13 @@ class TlsIdentity:
         connection.set_accept_state()
         return await self._shake(sock, connection)
 
-    async def connect(self, sock: socket.socket, server_name: str, expected: frozenset[str]) -> Handshake:
-        """Be the client and demand one of the `expected` SPIFFE IDs (empty: any of our trust domain)."""
+    async def connect(
+        self, sock: socket.socket, server_name: str, expected: frozenset[str], offer: tuple[bytes, ...] = (HTTP1,)
+    ) -> Handshake:
+        """Be the client, `offer` these protocols and demand one of the `expected` SPIFFE IDs (empty: any of our trust
+        domain)."""
         connection = SSL.Connection(self._client, sock)
+        connection.set_alpn_protos(list(offer))
         if server_name:
             connection.set_tlsext_host_name(server_name.encode("idna"))
         connection.set_connect_state()

@@ -124,6 +124,44 @@ class Event:
         yield
 
 
+class Signal:
+    """Something that happens again and again, for one who waits at a time. What happened while nobody waited counts
+    once."""
+
+    __slots__ = ("_is_set", "_task", "_trio")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._task: Task | None = None
+        self._trio: trio.Event | None = None
+
+    def set(self) -> None:
+        """Let it happen: who waits goes on."""
+        if self._is_set:
+            return
+        self._is_set = True
+        if self._task is not None:
+            assert _reactor is not None
+            _reactor.wake(self._task)
+            self._task = None
+        elif self._trio is not None:
+            self._trio.set()
+
+    @coroutine
+    def wait(self) -> Wait:
+        """Wait until it has happened since the last wait. May return without cause."""
+        if not self._is_set:
+            reactor = _reactor
+            if reactor is None or reactor.running is None:
+                self._trio = trio.Event()
+                yield from self._trio.wait().__await__()
+                self._trio = None
+            else:
+                self._task = reactor.running
+                yield
+        self._is_set = False
+
+
 async def sleep_until(deadline: float) -> None:
     """Return when the clock reads `deadline` (monotonic seconds, as `now` gives them)."""
     await on_trio(trio.sleep_until, deadline)

@@ -34,7 +34,7 @@ class Phase(Enum):
 class Http1Downstream:
     """The connection's task owns codec and stream."""
 
-    __slots__ = ("codec", "deadline", "flight", "hop", "listener", "peer", "phase", "stream", "taken")
+    __slots__ = ("codec", "deadline", "flight", "hop", "listener", "peer", "phase", "preface", "stream", "taken")
 
     def __init__(self, listener: Listener, stream: Stream, peer: Peer) -> None:
         self.listener = listener
@@ -46,9 +46,13 @@ class Http1Downstream:
         self.phase = Phase.IDLE
         self.deadline = wait.now() + listener.limits.idle
         self.taken = False  # a tunnel has the stream now
+        self.preface = b""  # what was read of a connection that turned out to speak HTTP/2
 
     async def serve(self) -> None:
-        """Serve until the client leaves, the connection may not go on, or the listener drains."""
+        """Serve until the client leaves, the connection may not go on, or the listener drains.
+
+        A client that begins with the preface of HTTP/2 is left as it is, for `preface` to go on with.
+        """
         try:
             while (head := await self._next_head()) is not None:
                 await self._exchange(head)
@@ -62,7 +66,8 @@ class Http1Downstream:
         except (StreamBroken, DownstreamError):
             return  # nobody is there any more; its exchange is accounted for
         finally:
-            self.stream.close()
+            if not self.preface:
+                self.stream.close()
 
     async def _next_head(self) -> RequestHead | None:
         """The next request; None when there is none: the client closed, or was told what was wrong with its bytes."""
@@ -81,7 +86,10 @@ class Http1Downstream:
                     self.phase = Phase.HEAD
                     self.deadline = wait.now() + self.listener.limits.head_timeout
         except ProtocolError as error:
-            await self._refuse(error.status, error.details)
+            if error.status == 505 and codec.speaks_http2:
+                self.preface = codec.leftover()
+            else:
+                await self._refuse(error.status, error.details)
             return None
         except StreamBroken:
             if self.phase is Phase.HEAD and self.deadline < 0:

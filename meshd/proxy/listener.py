@@ -4,6 +4,7 @@
 last accounts for it, once and in one place.
 """
 
+import logging
 from dataclasses import dataclass
 from random import Random
 
@@ -19,6 +20,8 @@ from meshd.proxy.rescue import LOOPED, NO_CONNECT, NO_ROUTE
 from meshd.snapshot import Plan
 from meshd.telemetry.records import Recorder
 from meshd.telemetry.tracing import Sampler, attempt_span_id, format_traceparent, start_trace
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,11 @@ class Listener:
         exchange.details = exchange.details or reply.details or "direct_response"
         stranger = self.plan.inbound and not exchange.peer.principal
         return render_reply(reply, exchange.head, self.plan.proxy_name, stranger=stranger)
+
+    def broke_off(self, cause: str, details: str) -> None:
+        """Count a connection of HTTP/2 that was ended because of what its client did."""
+        log.warning("%s ended an HTTP/2 connection: %s: %s", self.plan.name, cause, details)
+        self._recorder.broke_off(self.plan.name, cause)
 
     def finish(self, exchange: Exchange) -> None:
         """The one place where an exchange is accounted for."""

@@ -11,10 +11,11 @@ from meshd.net import wait
 from meshd.net.accept import accept_each
 from meshd.net.reactor import Reactor
 from meshd.net.sockets import tune
-from meshd.net.stream import PlainStream, Stream
+from meshd.net.stream import PlainStream, Stream, TlsStream
 from meshd.net.sweep import SocketDeadline, Sweeper
-from meshd.net.tls import HandshakeFailed, Mode, peer_of
+from meshd.net.tls import H2, HandshakeFailed, Mode, peer_of
 from meshd.proxy.downstream import Http1Downstream
+from meshd.proxy.downstream_h2 import Http2Downstream
 from meshd.proxy.listener import ConnectionLimits, Listener
 from meshd.snapshot import Snapshot
 from meshd.telemetry.records import Recorder
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 WARM_LIMIT = 5.0  # seconds that readiness waits for the warm floor
 TICK = 0.1  # seconds between looks at idle upstream connections and warm floors
 TLS_FIRST_OCTET = b"\x16"  # a handshake record (RFC 8446 section 5.1)
+AnyDownstream = Http1Downstream | Http2Downstream
 Sockets = Mapping[str, list[socket.socket]]
 
 
@@ -37,7 +39,7 @@ class Server:
         self.snapshot = snapshot
         self.sweeper: Sweeper = snapshot.dialler.sweeper
         self.limits = ConnectionLimits()
-        self.connections: set[Http1Downstream] = set()
+        self.connections: set[AnyDownstream] = set()
         self._recorder = recorder
         self._sockets = sockets
         self._listeners = {name: Listener(snapshot.plans[name], recorder, sampler, self.limits) for name in sockets}
@@ -132,16 +134,26 @@ class Server:
                 wait.close(sock)  # gone before it said anything
                 return
             stream, peer = opened
-            connection = Http1Downstream(listener, stream, peer)
-            self.connections.add(connection)
-            self.sweeper.add(connection)
-            try:
-                await connection.serve()
-            finally:
-                self.sweeper.discard(connection)
-                self.connections.discard(connection)
+            early = b""
+            if not (isinstance(stream, TlsStream) and stream.protocol == H2):
+                connection = Http1Downstream(listener, stream, peer)
+                await self._serve(connection, connection.serve())
+                if not connection.preface:
+                    return
+                early = connection.preface
+            multiplexed = Http2Downstream(listener, stream, peer)
+            await self._serve(multiplexed, multiplexed.serve(early))
 
         return serve
+
+    async def _serve(self, connection: AnyDownstream, serving: Coroutine[object, None, None]) -> None:
+        self.connections.add(connection)
+        self.sweeper.add(connection)
+        try:
+            await serving
+        finally:
+            self.sweeper.discard(connection)
+            self.connections.discard(connection)
 
     async def _open(self, listener: Listener, sock: socket.socket) -> tuple[Stream, Peer]:
         """The connection's stream and who is at its other end. Raises `HandshakeFailed`."""

@@ -24,6 +24,7 @@ DESCRIPTIONS: Final = {
     "meshd.exchange.received": Description("Request body octets received from clients.", "By"),
     "meshd.exchange.sent": Description("Response body octets sent to clients.", "By"),
     "meshd.connections.refused": Description("Connections that were not let in, by the reason."),
+    "meshd.connections.broken_off": Description("HTTP/2 connections ended for what their client did, by the reason."),
     "meshd.telemetry.dropped": Description("Records, spans and log lines that were given up, by the place."),
     "meshd.telemetry.exported": Description("Spans that the collector took."),
     "meshd.telemetry.failures": Description("Exports that the collector did not take."),

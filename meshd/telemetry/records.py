@@ -106,6 +106,10 @@ class Recorder:
         """Count a connection that was not let in; there is no exchange to tell of it."""
         self.cells.add("meshd.connections.refused", (("meshd.listener", listener), ("error.type", code)))
 
+    def broke_off(self, listener: str, cause: str) -> None:
+        """Count a connection of HTTP/2 that was ended because of what its client did."""
+        self.cells.add("meshd.connections.broken_off", (("meshd.listener", listener), ("error.type", cause)))
+
     def flush(self, now: float, *, force: bool = False) -> None:
         """Send a batch that has waited long enough; `force` sends whatever there is."""
         if self._batch and (force or now - self._oldest >= MAX_AGE):

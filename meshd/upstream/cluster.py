@@ -4,14 +4,17 @@ Rule 1: candidates are kept as one tuple until something changes them: an ejecti
 dialled, new endpoints. So a pick costs no list, and a balancer recognises the tuple it has seen.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from random import Random
-from typing import Final
+from typing import Final, Literal
+from typing import Protocol as Typed
 
-from meshd.core.endpoint import Endpoint
+from meshd.core.endpoint import Endpoint, Tls
 from meshd.core.errors import ProxyError
 from meshd.core.exchange import Attempt
+from meshd.core.head import RequestHead
+from meshd.http.grpc import is_grpc
 from meshd.net import wait
 from meshd.upstream.balancer import BALANCERS
 from meshd.upstream.budget import Budget
@@ -21,7 +24,16 @@ from meshd.upstream.outlier import Outcome, OutlierPolicy, Streak, count, eject,
 from meshd.upstream.peak_ewma import observe_failure, observe_latency, seed
 from meshd.upstream.pool import Pool, PoolSettings
 
-Connect = Callable[[Endpoint], Awaitable[Connection]]
+Protocol = Literal["auto", "http1", "http2"]
+
+
+class Connect(Typed):
+    """How a connection is made: a connector, or what tests put in its place. Raises `UpstreamError`."""
+
+    def __call__(self, endpoint: Endpoint, *, http2: bool = False) -> Awaitable[Connection]:
+        """A connection to the endpoint, one that speaks HTTP/2 if asked."""
+
+
 NEVER: Final = float("inf")
 
 
@@ -38,6 +50,7 @@ class ClusterSettings:
     budget_per_second: float = 10.0
     budget_window: float = 10.0
     connect_timeout: float = 1.0
+    protocol: Protocol = "auto"  # toward the endpoints; auto: see `Cluster.pool`
 
 
 class Cluster:
@@ -47,6 +60,8 @@ class Cluster:
         "_balancer",
         "_candidates",
         "_connect",
+        "_http2",
+        "_others",
         "_pools",
         "_random",
         "_streaks",
@@ -75,13 +90,20 @@ class Cluster:
         self._candidates = self.endpoints
         self._valid_until = 0.0  # when `_candidates` must be looked at again
         self._streaks: dict[Endpoint, Streak] = {}  # of endpoints that failed last
+        self._http2 = settings.protocol == "http2"  # what `_pools` hold
         self._pools = {endpoint: self._new_pool(endpoint) for endpoint in self.endpoints}
+        self._others: dict[Endpoint, Pool[Connection]] = {}  # the other protocol's, made when first asked for
 
-    def _new_pool(self, endpoint: Endpoint) -> Pool[Connection]:
+    def _new_pool(self, endpoint: Endpoint, *, other: bool = False) -> Pool[Connection]:
+        http2 = self._http2 is not other
+        settings = self.settings.pool
+        if other or http2:  # nothing is kept warm of what may never be asked for
+            settings = replace(settings, eager=settings.eager and not other, multiplexed=http2)
+
         async def connect() -> Connection:
-            return await self._connect(endpoint)
+            return await (self._connect(endpoint, http2=True) if http2 else self._connect(endpoint))
 
-        return Pool(endpoint, connect, self.settings.pool, self._random, self._reconsider)
+        return Pool(endpoint, connect, settings, self._random, self._reconsider)
 
     # -- which -------------------------------------------------------------------------------------------------------
 
@@ -127,13 +149,29 @@ class Cluster:
         self._candidates = self.endpoints if whole else tuple(serving)
         self._valid_until = until
 
-    def pool(self, endpoint: Endpoint) -> Pool[Connection]:
-        """The connections of one endpoint, also of one that has just left."""
-        found = self._pools.get(endpoint)
+    def pool(self, endpoint: Endpoint, head: RequestHead | None = None) -> Pool[Connection]:
+        """The connections of one endpoint, also of one that has just left, that are right for this request.
+
+        Where the protocol is `auto`: between sidecars what the client speaks; toward an app HTTP/1.1, which every app
+        behind a port of no declared protocol speaks, but HTTP/2 for gRPC, which knows nothing else.
+        """
+        pools = self._pools
+        if head is not None and (head.protocol == b"h2" or self._http2) and self._is_other(endpoint, head):
+            pools = self._others
+        found = pools.get(endpoint)
         if found is None:
-            found = self._pools[endpoint] = self._new_pool(endpoint)
-            found.close()
+            found = pools[endpoint] = self._new_pool(endpoint, other=pools is self._others)
+            if pools is self._pools or endpoint not in self._pools or self._pools[endpoint].closed:
+                found.close()
         return found
+
+    def _is_other(self, endpoint: Endpoint, head: RequestHead) -> bool:
+        """Whether this request needs the protocol that `_pools` do not speak."""
+        if head.upgrade is not None:  # every server that switches protocols does so in HTTP/1.1
+            return self._http2
+        if self.settings.protocol != "auto":
+            return False
+        return endpoint.tls is Tls.MUTUAL or is_grpc(head.get(b"content-type"))
 
     # -- what is learnt ----------------------------------------------------------------------------------------------
 
@@ -172,6 +210,8 @@ class Cluster:
                 self._pools[endpoint] = self._new_pool(endpoint)
         for endpoint in known.values():
             self._pools[endpoint].close()
+            if endpoint in self._others:
+                self._others[endpoint].close()
             self._streaks.pop(endpoint, None)
         self._balancer.update(self.endpoints)
         self._candidates = self.endpoints
@@ -184,14 +224,15 @@ class Cluster:
 
     def sweep(self, now: float) -> None:
         """See to every pool; forget those of endpoints that left once their last connection is gone."""
-        for endpoint, pool in tuple(self._pools.items()):
-            pool.sweep(now)
-            if pool.closed and not pool.live and endpoint not in self.endpoints:
-                del self._pools[endpoint]
+        for pools in (self._pools, self._others):
+            for endpoint, pool in tuple(pools.items()):
+                pool.sweep(now)
+                if pool.closed and not pool.live and endpoint not in self.endpoints:
+                    del pools[endpoint]
 
     def close(self) -> None:
         """Nothing new; what is leased closes when it comes back."""
-        for pool in self._pools.values():
+        for pool in (*self._pools.values(), *self._others.values()):
             pool.close()
 
     def statistics(self) -> dict[str, object]:
@@ -209,6 +250,7 @@ class Cluster:
         numbers = pool.statistics()
         return {
             "address": endpoint.name,
+            "protocol": "http2" if self._http2 else "http1",
             "tls": endpoint.tls.name.lower(),
             "weight": endpoint.weight,
             "active": endpoint.active,
@@ -223,6 +265,7 @@ class Cluster:
             "dials_failed": numbers.failed,
             "stale": numbers.stale,
             "overflowed": numbers.overflowed,
+            "other_protocol": asdict(self._others[endpoint].statistics()) if endpoint in self._others else None,
         }
 
     def __repr__(self) -> str:

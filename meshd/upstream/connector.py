@@ -3,7 +3,11 @@
 from meshd.core.endpoint import Endpoint
 from meshd.net import wait
 from meshd.net.dial import Dialler
+from meshd.net.stream import TlsStream
+from meshd.net.tls import H2, HTTP1
+from meshd.upstream.connection import Connection
 from meshd.upstream.http1 import Http1Connection
+from meshd.upstream.http2 import Http2Connection
 
 
 class Connector:
@@ -15,9 +19,20 @@ class Connector:
         self.dialler = dialler
         self.timeout = timeout  # seconds, TLS included
 
-    async def __call__(self, endpoint: Endpoint) -> Http1Connection:
-        """A connection, its peer verified. Raises `UpstreamError`."""
-        return Http1Connection(await self.dialler.dial(endpoint, self.timeout), wait.now())
+    async def __call__(self, endpoint: Endpoint, *, http2: bool = False) -> Connection:
+        """A connection, its peer verified. Raises `UpstreamError`.
+
+        With `http2` one that speaks HTTP/2, unless the endpoint speaks TLS and chose HTTP/1.1. Without TLS there is
+        nothing to choose by: HTTP/2 is spoken with prior knowledge (RFC 9113 section 3.3).
+        """
+        if not http2:
+            return Http1Connection(await self.dialler.dial(endpoint, self.timeout), wait.now())
+        stream = await self.dialler.dial(endpoint, self.timeout, (H2, HTTP1))
+        if isinstance(stream, TlsStream) and stream.protocol != H2:
+            return Http1Connection(stream, wait.now())
+        connection = Http2Connection(stream, wait.now(), self.dialler.sweeper)
+        connection.start()
+        return connection
 
     def __repr__(self) -> str:
         return f"<Connector within {self.timeout} s>"

@@ -47,6 +47,7 @@ class PoolSettings:
     eager: bool = True  # filled before there is traffic; lazy: after the first request
     idle_timeout: float = 60.0  # beyond the floor
     max_lifetime: float = 3600.0
+    multiplexed: bool = False  # a connection carries many exchanges: one dial at a time is enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +177,8 @@ class Pool(Generic[C]):
         if ticket.permit:
             connection = await self._dial()
             self._lease(connection)
+            if self._line:
+                self._admit(wait.now())
             return connection
         raise ticket.error or self._overdue()
 
@@ -185,7 +188,7 @@ class Pool(Generic[C]):
         held = now < self._holding.until
         if held and not self._lives:
             raise self._holding.error(self.endpoint.name, now)
-        if not held and not self._line and self.live < self.settings.max_connections:
+        if not held and not self._line and self._may_dial():
             ticket = Ticket(deadline, self._line)
             self._permit(ticket, now)
             return ticket
@@ -291,6 +294,10 @@ class Pool(Generic[C]):
 
     # -- dialling ----------------------------------------------------------------------------------------------------
 
+    def _may_dial(self) -> bool:
+        settings = self.settings
+        return self.live < settings.max_connections and not (settings.multiplexed and self._dialling)
+
     def _permit(self, ticket: Ticket[C], now: float) -> None:
         self._dialling += 1
         if self._holding.probe(now):
@@ -299,7 +306,7 @@ class Pool(Generic[C]):
 
     def _admit(self, now: float) -> None:
         """Permit as many in line to dial as there is room for."""
-        while self._line and self.live < self.settings.max_connections and now >= self._holding.until:
+        while self._line and self._may_dial() and now >= self._holding.until:
             ticket, _ = self._line.popitem(last=False)
             self._permit(ticket, now)
 

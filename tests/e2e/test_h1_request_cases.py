@@ -119,6 +119,9 @@ def lanes(shared_mesh):
         yield free
 
 
+SETTINGS = b"\x04\x00"  # type and flags of the frame that a server of HTTP/2 begins with
+
+
 def run(row, origin, address, step) -> str:
     """The verdict on one case: empty, or what went wrong."""
     origin.take()
@@ -140,33 +143,33 @@ def run(row, origin, address, step) -> str:
         if refused and not row.get("incomplete"):
             client.read_until(lambda: client.closed, 3)
         closed = client.closed
-    return judge(row, origin.take(), answers, closed=closed)
+    return judge(row, origin.take(), answers, closed=closed, switched=client.received[3:5] == SETTINGS)
 
 
-def judge(row, seen, answers, *, closed) -> str:
+def judge(row, seen, answers, *, closed, switched=False) -> str:
     """What is wrong with how the requests `seen` by the app and the `answers` to the client turned out."""
     complete = [each for each in seen if each.complete]
     for each in seen:
         if wrong := strictly_valid(each.raw):
             return f"written upstream: {wrong}"
     if row["expect"] == "reject":
-        return _rejected(row, complete, answers, row.get("allowed_before") or [], closed=closed)
+        return _rejected(row, complete, answers, row.get("allowed_before") or [], closed=closed, switched=switched)
     wanted = row.get("forward") or row.get("if_accepted")
     why = arrived_as(complete, wanted) if wanted else "" if complete else "nothing arrived"
     if not why and any(each[0] != 200 for each in answers):
         why = f"answers {[each[0] for each in answers]}"
     if why and row["expect"] == "either":
-        refusal = _rejected(row, complete, answers, (wanted or [])[:-1], closed=closed)
+        refusal = _rejected(row, complete, answers, (wanted or [])[:-1], closed=closed, switched=switched)
         return f"neither accepted ({why}) nor rejected ({refusal})" if refusal else ""
     return why or _fields(row, complete)
 
 
-def _rejected(row, complete, answers, before, *, closed) -> str:
+def _rejected(row, complete, answers, before, *, closed, switched) -> str:
     if why := arrived_as(complete, before[: len(complete)]):
         return f"reached the app: {why}"
     if row.get("incomplete"):
         return ""
-    if not closed:
+    if not closed and not switched:
         return f"the connection stays open after {[each[0] for each in answers]}"
     last = answers[-1][0] if answers else None
     if last is not None and last < 400 and len(answers) > len(complete):

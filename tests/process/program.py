@@ -37,7 +37,7 @@ class FakeRoles:
         signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
         sockets = [sock for each in start.sockets.values() for sock in each]
         start.row.show(Phase.READY, os.getpid())
-        while not asked and not start.board.drain_deadline:
+        while not asked:
             start.row.beat(monotonic(), start.accepted.generation)
             readable, _, _ = select.select(sockets, [], [], 0.05)
             for sock in readable:

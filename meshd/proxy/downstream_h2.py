@@ -1,0 +1,223 @@
+"""A client's HTTP/2 connection: one task reads, one writes, and every request has a task of its own."""
+
+from meshd.core import flags
+from meshd.core.errors import DownstreamError, StreamBroken
+from meshd.core.exchange import Exchange
+from meshd.core.head import Headers, RequestHead, ResponseHead
+from meshd.core.peer import Peer
+from meshd.core.reply import Reply
+from meshd.http.events import End
+from meshd.http.forwarding import Hop
+from meshd.http.h2_engine import Offer
+from meshd.http.h2_events import Code, RequestArrived, RequestRefused
+from meshd.http.h2_server import ServerSession
+from meshd.net import wait
+from meshd.net.stream import Stream
+from meshd.proxy.flight import Cut, Flight
+from meshd.proxy.forward import carry
+from meshd.proxy.listener import Listener
+from meshd.proxy.rescue import NO_CONNECT, rescue
+from meshd.upstream.lane import Lane, LaneStream
+from meshd.upstream.link import Link, Request
+
+OFFER = Offer(connect_protocol=True)
+LAST_STEP = 1.0  # seconds between the two GOAWAYs of a drain, when the client answers no ping
+
+
+class Http2Downstream:
+    """The connection. Its exchanges outlive nothing: when the client is gone, each of them is cut."""
+
+    __slots__ = ("_drain_at", "deadline", "flights", "hop", "link", "listener", "peer", "session", "stream")
+
+    def __init__(self, listener: Listener, stream: Stream, peer: Peer) -> None:
+        self.listener = listener
+        self.stream = stream
+        self.peer = peer
+        self.hop = Hop(peer, listener.plan.forwarding)
+        self.session = ServerSession(OFFER)
+        self.link = Link(self.session, stream, self._begin)
+        self.flights: dict[int, Flight] = {}
+        self.deadline = wait.now() + listener.limits.head_timeout
+        self._drain_at = 0.0  # when the second step of a drain is due; 0 before the first
+
+    async def serve(self, early: bytes = b"") -> None:
+        """Serve until the client leaves or the connection may not go on. `early`: octets of it that were read
+        already."""
+        wait.spawn(self.link.write)
+        try:
+            await self.link.read(early)
+        finally:
+            for flight in tuple(self.flights.values()):
+                flight.cut(Cut.GONE)
+            closed = self.session.closed
+            if closed is not None and (closed.counter or closed.code):
+                self.listener.broke_off(closed.counter or f"h2_{closed.code}", closed.details)
+
+    def _begin(self, event: Request) -> None:
+        lane = self.link.lanes[event.stream] = Lane(self.link, event.stream)
+        if isinstance(event, RequestArrived):
+            wait.spawn(self._exchange, lane, event.head)
+        else:
+            wait.spawn(self._refuse, lane, event)
+
+    async def _exchange(self, lane: Lane, head: RequestHead) -> None:
+        listener = self.listener
+        exchange = listener.begin(head, self.peer, self.hop, wait.now())
+        down = Http2Request(lane)
+        flight = self.flights[lane.id] = Flight(exchange, down)
+        try:
+            if head.method == b"CONNECT":
+                await self._answer(exchange, down, NO_CONNECT)
+            elif (reply := await carry(flight, listener.plan)) is not None:
+                await self._answer(exchange, down, reply)
+        finally:
+            del self.flights[lane.id]
+            listener.finish(exchange)
+            lane.leave()
+
+    async def _refuse(self, lane: Lane, event: RequestRefused) -> None:
+        """Answer a request that is HTTP/2 but not one to serve."""
+        listener = self.listener
+        exchange = listener.begin_unparsed(self.peer, wait.now())
+        error = DownstreamError(event.error.status, flags.DOWNSTREAM_PROTOCOL, event.error.details)
+        exchange.flag(error.flag)
+        try:
+            await self._answer(exchange, Http2Request(lane), rescue(error))
+        finally:
+            listener.finish(exchange)
+            lane.leave()
+
+    async def _answer(self, exchange: Exchange, down: "Http2Request", reply: Reply) -> None:
+        """Send a reply of our own."""
+        head, body = self.listener.render(exchange, reply)
+        exchange.responded = wait.now()
+        exchange.status = reply.status
+        exchange.bytes_sent = len(body)
+        try:
+            await down.respond(head, body if exchange.head.method != b"HEAD" else b"", end=True)
+        except DownstreamError as error:
+            exchange.flag(error.flag)
+            exchange.status = 0
+
+    def sweep(self, now: float) -> None:
+        """End what is overdue; take leave when the listener drains."""
+        flights = self.flights
+        for flight in tuple(flights.values()):
+            flight.sweep(now)
+        self.link.sweep(now)
+        limits = self.listener.limits
+        if flights:
+            self.deadline = now + limits.idle
+        elif self.session.unfinished:
+            self.deadline = min(self.deadline, self.link.heard_at + limits.head_timeout)
+        else:
+            self.deadline = self.link.heard_at + limits.idle
+        if now > self.deadline:
+            self.link.close("idle timeout")
+        elif self.listener.draining:
+            self._drain(now)
+
+    def _drain(self, now: float) -> None:
+        session = self.session
+        if not self._drain_at:
+            self._drain_at = now + LAST_STEP
+            session.drain()
+            self.link.flush()
+        elif now > self._drain_at:
+            session.drain()
+            self.link.flush()
+        if session.drained and not self.flights:
+            self.link.close("draining")
+
+    def cut_off(self) -> None:
+        """The drain is over: end whatever goes on here."""
+        for flight in tuple(self.flights.values()):
+            flight.cut(Cut.DRAINED)
+        self.link.close("drained")
+
+    def __repr__(self) -> str:
+        return f"<Http2Downstream {self.peer.address}:{self.peer.port} {len(self.flights)} exchanges>"
+
+
+class Http2Request:
+    """The client's side of one exchange: a stream of its connection."""
+
+    __slots__ = ("_lane",)
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+
+    def body_nowait(self) -> bytes | End | None:
+        """The next piece of the request body that is here already."""
+        item = self._lane.take()
+        assert not isinstance(item, ResponseHead)
+        return item
+
+    async def read_body(self) -> bytes | End:
+        """The next piece of the request body, or its end."""
+        try:
+            item = await self._lane.next()
+        except StreamBroken as error:
+            raise self._gone(error) from error
+        assert not isinstance(item, ResponseHead)
+        return item
+
+    async def interim(self, head: ResponseHead) -> None:
+        """Pass a 1xx on."""
+        self._send_head(head, end=False)
+
+    async def respond(self, head: ResponseHead, body: bytes, *, end: bool) -> None:
+        """Write the response head and the first octets of its body; they leave together."""
+        if head.length is None and end and not head.bodiless:
+            head.length = len(body)
+        self._send_head(head, end=end and not body)
+        if body:
+            await self._send(body, end=end)
+
+    async def send(self, data: bytes) -> None:
+        """Write more of the body."""
+        await self._send(data, end=False)
+
+    async def finish(self, trailers: Headers) -> None:
+        """End the body."""
+        try:
+            self._lane.finish(trailers)
+        except StreamBroken as error:
+            raise self._gone(error) from error
+
+    def take_over(self) -> tuple[Stream, bytes]:
+        """The bare stream, for a tunnel."""
+        return LaneStream(self._lane), b""
+
+    def is_gone(self) -> bool:
+        """Whether the client has given the request up."""
+        return self._lane.broken is not None
+
+    def abort(self, reason: str) -> None:
+        """End it where it stands, visibly incomplete."""
+        self._lane.reset(Code.INTERNAL_ERROR, reason)
+
+    def _send_head(self, head: ResponseHead, *, end: bool) -> None:
+        lane = self._lane
+        session = lane.link.session
+        assert isinstance(session, ServerSession)
+        try:
+            session.send_head(lane.id, head, end=end)
+        except StreamBroken as error:
+            raise self._gone(error) from error
+        lane.link.flush()
+
+    async def _send(self, data: bytes, *, end: bool) -> None:
+        try:
+            await self._lane.send(data, end=end)
+        except StreamBroken as error:
+            raise self._gone(error) from error
+
+    def _gone(self, error: StreamBroken) -> DownstreamError:
+        broken = self._lane.broken
+        if broken is not None and not broken.by_peer and broken.code == Code.PROTOCOL_ERROR:
+            return DownstreamError(0, flags.DOWNSTREAM_PROTOCOL, f"{Cut.BAD_BODY.value}{{{error}}}")
+        return DownstreamError(0, flags.DOWNSTREAM_GONE, f"{Cut.GONE.value}{{{error}}}")
+
+    def __repr__(self) -> str:
+        return f"<Http2Request {self._lane!r}>"

@@ -1,0 +1,196 @@
+"""HTTP/2 toward an endpoint: one multiplexed connection, and the carrier that one exchange has on it."""
+
+from typing import Final
+
+from meshd.core import flags
+from meshd.core.errors import Resend, StreamBroken, UpstreamError
+from meshd.core.head import Headers, RequestHead, ResponseHead
+from meshd.http.events import End
+from meshd.http.h2_client import ClientSession
+from meshd.http.h2_events import Code, Reset
+from meshd.net import wait
+from meshd.net.stream import Stream
+from meshd.net.sweep import Sweeper
+from meshd.upstream.lane import Lane, LaneStream
+from meshd.upstream.link import Link
+
+PING_AFTER: Final = 30.0  # seconds of silence while a response is awaited
+PING_LIMIT: Final = 10.0  # seconds for the answer
+
+
+class Http2Connection:
+    """Pooled; carries as many exchanges at a time as its peer lets it."""
+
+    __slots__ = ("_sweeper", "born", "idle_since", "link", "session", "uses")
+
+    def __init__(self, stream: Stream, born: float, sweeper: Sweeper) -> None:
+        self.session = ClientSession()
+        self.link = Link(self.session, stream)
+        self.born = born
+        self.idle_since = born
+        self.uses = 0
+        self._sweeper = sweeper
+
+    def start(self) -> None:
+        """Begin to speak and to listen."""
+        self._sweeper.add(self)
+        wait.spawn(self.link.write)
+        wait.spawn(self._read)
+
+    async def _read(self) -> None:
+        try:
+            await self.link.read()
+        finally:
+            self._sweeper.discard(self)
+
+    @property
+    def streams(self) -> int:
+        """What we ask for at most; `has_room` tells what the peer grants now."""
+        return self.session.offer.streams
+
+    def has_room(self) -> bool:
+        """Whether one more request may begin now."""
+        return self.session.room > 0
+
+    def is_stale(self) -> bool:
+        """Whether no request will ever begin on it again."""
+        return bool(self.link.reason) or not self.session.usable
+
+    def is_quiet(self) -> bool:
+        """Never known without looking; looking costs nothing here."""
+        return False
+
+    def open(self) -> "Http2Exchange":
+        """A carrier for one exchange."""
+        return Http2Exchange(self)
+
+    def close(self) -> None:
+        """Say goodbye and close it."""
+        self.link.close("idle")
+
+    def sweep(self, now: float) -> None:
+        """See that the peer lives and that nobody starves."""
+        self.link.sweep(now)
+        self.link.keep_alive(now, PING_AFTER, PING_LIMIT)
+
+    def __repr__(self) -> str:
+        return f"<Http2Connection {self.session!r} used {self.uses} times>"
+
+
+class Http2Exchange:
+    """A stream of a connection, from its request to its end."""
+
+    __slots__ = ("_connection", "_ended", "_lane", "_responding", "_why", "stream")
+
+    def __init__(self, connection: Http2Connection) -> None:
+        self._connection = connection
+        self._lane: Lane | None = None  # None before the request
+        self._responding = False
+        self._ended = False  # the response is whole
+        self._why = ""  # we ended it
+        self.stream: Stream
+
+    async def send_request(self, head: RequestHead, body: bytes, *, end: bool) -> None:
+        """Begin the stream, with the first octets of the body."""
+        connection = self._connection
+        link = connection.link
+        try:
+            stream = connection.session.send_request(head, wait.now(), end=end and not body)
+        except StreamBroken as error:
+            details = f"upstream_stream_refused{{{link.reason or error}}}"
+            raise UpstreamError(502, flags.REMOTE_RESET, details, retry=Resend.UNSENT) from error
+        lane = self._lane = link.lanes[stream] = Lane(link, stream)
+        self.stream = LaneStream(lane)
+        link.flush()
+        if body:
+            try:
+                await lane.send(body, end=end)
+            except StreamBroken as error:
+                raise self._lost(error) from error
+
+    async def send(self, data: bytes) -> None:
+        """Write more of the body, as fast as the peer takes it."""
+        assert self._lane is not None
+        try:
+            await self._lane.send(data)
+        except StreamBroken as error:
+            raise self._lost(error) from error
+
+    async def finish(self, trailers: Headers) -> None:
+        """End the body."""
+        assert self._lane is not None
+        try:
+            self._lane.finish(trailers)
+        except StreamBroken as error:
+            raise self._lost(error) from error
+
+    async def read_head(self) -> ResponseHead:
+        """The next response head, interim ones included."""
+        item = await self._next()
+        assert isinstance(item, ResponseHead)
+        if item.status >= 200:
+            self._responding = True
+        return item
+
+    def take_ready(self) -> tuple[bytes, End | None]:
+        """All of the body that is here already, and its end if that is here too."""
+        assert self._lane is not None
+        body, end = self._lane.take_body()
+        self._ended = end is not None
+        return body, end
+
+    async def read_body(self) -> bytes | End:
+        """The next piece of body, or its end."""
+        item = await self._next()
+        assert not isinstance(item, ResponseHead)
+        self._ended = isinstance(item, End)
+        return item
+
+    def leftover(self) -> bytes:
+        """Nothing: what came is in the stream."""
+        return b""
+
+    def abort(self, reason: str) -> None:
+        """End the stream where it stands."""
+        self._why = reason
+        if self._lane is not None:
+            self._lane.reset(Code.CANCEL, reason)
+
+    def done(self, *, whole: bool) -> bool:
+        """Give up what is not finished of it; whether the connection may carry another."""
+        connection = self._connection
+        if self._lane is not None:
+            self._lane.leave()
+        return not connection.is_stale()
+
+    async def _next(self) -> ResponseHead | bytes | End:
+        assert self._lane is not None
+        try:
+            return await self._lane.next()
+        except StreamBroken as error:
+            raise self._lost(error) from error
+
+    def _lost(self, error: StreamBroken) -> UpstreamError:
+        """How sure we are that the request was not executed decides who may send it again."""
+        assert self._lane is not None
+        connection, reset = self._connection, self._lane.broken
+        if reset is not None and reset.unprocessed:
+            details = f"upstream_reset_before_response_started{{{reset.details}}}"
+            return UpstreamError(502, flags.REMOTE_RESET, details, retry=Resend.UNSENT)
+        when = "after" if self._responding else "before"
+        details = f"upstream_reset_{when}_response_started{{{error}}}"
+        if connection.link.reason:
+            reused = connection.uses and not self._responding
+            retry = Resend.REUSED if reused else Resend.IF_SAFE
+            return UpstreamError(502, flags.CONNECTION_TERMINATION, details, retry=retry)
+        if reset is not None and not reset.by_peer and not self._why:
+            return UpstreamError(502, flags.UPSTREAM_PROTOCOL, details, retry=Resend.IF_SAFE)
+        return UpstreamError(502, flags.REMOTE_RESET, details, retry=_after_reset(reset))
+
+    def __repr__(self) -> str:
+        return f"<Http2Exchange {self._lane!r}>"
+
+
+def _after_reset(reset: Reset | None) -> Resend:
+    """ENHANCE_YOUR_CALM asks for less, not for the same again."""
+    return Resend.NEVER if reset is not None and reset.code == Code.ENHANCE_YOUR_CALM else Resend.IF_SAFE
