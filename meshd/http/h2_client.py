@@ -101,7 +101,7 @@ class ClientSession(WireSession):
     def _on_fields(self, stream: int, fields: Headers, *, end: bool) -> None:
         state = self._streams.get(stream)
         if state is None:
-            self._stray_head(stream)
+            self._stray(stream, None, head=True)
         elif state.remote_ended:
             self._break(state, Code.STREAM_CLOSED, "HEADERS after the end")
         elif state.heard:

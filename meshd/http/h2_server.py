@@ -101,7 +101,7 @@ class ServerSession(WireSession):
             self._highest = stream
             self._on_request(stream, fields, end=end)
         else:
-            self._stray_head(stream)
+            self._stray(stream, None, head=True)
 
     def _on_request(self, stream: int, fields: Headers, *, end: bool) -> None:
         if self._last is not None:  # under way when we took leave: the client knows that it was not served

@@ -59,27 +59,47 @@ class Departure(Enum):
 
 
 class Departures:
-    """How the last streams ended, for what may still come on them. Remembers `limit` at least, twice that at most."""
+    """How the last streams ended, for what may still come on them.
+
+    Of those that were reset it remembers more, for a whole round trip of frames may be under way then; of the others,
+    only what tells a mistake of the peer by its name.
+    """
+
+    __slots__ = ("_resets", "_whole")
+
+    def __init__(self, resets: int = 1024, whole: int = 64) -> None:
+        self._resets = _Recent(resets)
+        self._whole = _Recent(whole)
+
+    def add(self, stream: int, how: Departure) -> None:
+        """Remember one."""
+        (self._whole if how is Departure.WHOLE else self._resets).add(stream, how)
+
+    def find(self, stream: int) -> Departure | None:
+        """How that stream ended; None for one that never was, or is forgotten."""
+        return self._whole.find(stream) or self._resets.find(stream)
+
+    def __repr__(self) -> str:
+        return f"<Departures {len(self._whole)} whole {len(self._resets)} reset>"
+
+
+class _Recent:
+    """The last `limit` at least, twice that at most; forgetting half at a time costs nothing each time."""
 
     __slots__ = ("_limit", "_older", "_younger")
 
-    def __init__(self, limit: int = 512) -> None:
+    def __init__(self, limit: int) -> None:
         self._limit = limit
         self._older: dict[int, Departure] = {}
         self._younger: dict[int, Departure] = {}
 
     def add(self, stream: int, how: Departure) -> None:
-        """Remember one."""
         if len(self._younger) >= self._limit:
             self._older, self._younger = self._younger, {}
         self._younger[stream] = how
 
     def find(self, stream: int) -> Departure | None:
-        """How that stream ended; None for one that never was, or is forgotten."""
         return self._younger.get(stream) or self._older.get(stream)
 
     def __len__(self) -> int:
         return len(self._older) + len(self._younger)
-
-    def __repr__(self) -> str:
-        return f"<Departures {len(self)}>"

@@ -177,23 +177,20 @@ class WireSession(Session):
     def _has_head(self, state: Stream) -> bool:
         return state.heard
 
-    def _stray(self, stream: int, state: Stream | None) -> None:
+    def _stray(self, stream: int, state: Stream | None, *, head: bool = False) -> None:
         """Content on a stream that is over for the peer."""
         if state is not None:
             self._break(state, Code.STREAM_CLOSED, "content after the end")
-        elif self._departures.find(stream) is Departure.RESET_BY_US:
+            return
+        how = self._departures.find(stream)
+        if how is Departure.RESET_BY_US:
             self._floods.glitch(self._now)  # under way then
+        elif how is Departure.WHOLE:
+            raise ConnectionFailed(Code.STREAM_CLOSED, f"content on stream {stream}, which is over")
+        elif how is None and head:
+            raise ConnectionFailed(Code.PROTOCOL_ERROR, f"HEADERS on stream {stream}, which was passed over")
         else:
             self._refuse(stream, Code.STREAM_CLOSED)
-
-    def _stray_head(self, stream: int) -> None:
-        """HEADERS on a stream that is over for both. Nobody sends those by mistake, unless we reset it."""
-        how = self._departures.find(stream)
-        if how is Departure.WHOLE:
-            raise ConnectionFailed(Code.STREAM_CLOSED, f"HEADERS on stream {stream}, which is over")
-        if how is None:
-            raise ConnectionFailed(Code.PROTOCOL_ERROR, f"HEADERS on stream {stream}, which was never opened")
-        self._stray(stream, None)
 
     def _on_headers(self, frame: Frame) -> None:
         if frame.stream % 2 == 0:
@@ -270,6 +267,8 @@ class WireSession(Session):
             self._break(state, code, wrong)
         elif self._is_idle(frame.stream):
             raise ConnectionFailed(code, wrong)
+        elif self._departures.find(frame.stream) is not Departure.RESET_BY_US:
+            self._refuse(frame.stream, code)
 
     def _on_reset(self, frame: Frame) -> None:
         state = self._check_stream(frame, 4)

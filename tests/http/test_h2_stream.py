@@ -6,16 +6,20 @@ from hypothesis import strategies as st
 from meshd.http.h2_stream import Departure, Departures, Stream
 
 
-@given(st.lists(st.integers(1, 100), max_size=200))
-def test_the_last_departures_are_remembered_and_hardly_more(ids):
-    departures = Departures(10)
-    for place, stream in enumerate(ids):
-        departures.add(stream, list(Departure)[place % 3])
-    assert len(departures) <= 20
-    for stream in dict.fromkeys(reversed(ids[-10:])):
-        last = len(ids) - 1 - ids[::-1].index(stream)
-        assert departures.find(stream) is list(Departure)[last % 3]
-    assert departures.find(101) is None
+@given(
+    st.lists(st.tuples(st.integers(0, 10**6), st.sampled_from(Departure)), max_size=80, unique_by=lambda each: each[0])
+)
+def test_the_last_departures_of_each_kind_are_remembered_and_hardly_more(ended):
+    departures = Departures(resets=10, whole=4)
+    for stream, how in ended:
+        departures.add(stream, how)
+    whole = [each for each in ended if each[1] is Departure.WHOLE]
+    resets = [each for each in ended if each[1] is not Departure.WHOLE]
+    for most, kind in ((4, whole), (10, resets)):
+        assert all(departures.find(stream) is how for stream, how in kind[-most:])
+        assert sum(departures.find(stream) is not None for stream, _ in kind) <= 2 * most
+    assert departures.find(-1) is None
+    assert repr(departures).startswith(f"<Departures {min(len(whole), 4)} whole") or len(whole) > 4
 
 
 @given(received=st.integers(0, 20), expected=st.none() | st.integers(0, 20))
