@@ -178,6 +178,7 @@ class _Compiler:
             known.cluster,
             timeout=Route(known.cluster).timeout if spec.timeout is None else (spec.timeout or None),
             attempt_timeout=retry.per_try_timeout,
+            hedge=retry.hedge_on_per_try_timeout,
             attempt_idle_timeout=retry.per_try_idle_timeout,
             retry=_retry_policy(policy),
             chain=chain,

@@ -86,7 +86,8 @@ class Backoff(Model):
 class Retry(Model):
     """When a request is tried again, at most `attempts` times after the first. Without `on`, what is safe is tried:
     connect-failure, refused-stream and reset-before-request for every method; reset, gateway-error and unavailable
-    for `methods` only."""
+    for `methods` only. `hedgeOnPerTryTimeout`: at the end of perTryTimeout a request that is safe to repeat goes to
+    another endpoint as well, and the first good answer is taken; it counts as a retry."""
 
     attempts: Annotated[int, Field(ge=0, le=10)] = 1
     on: Many[RetryCondition] | None = None
@@ -96,10 +97,13 @@ class Retry(Model):
     backoff: Backoff = Field(default_factory=Backoff)
     per_try_timeout: LongDuration | None = None
     per_try_idle_timeout: LongDuration | None = None
+    hedge_on_per_try_timeout: bool = False
     buffer_limit: Size = 64 * 1024
 
     def faults(self) -> Iterator[Fault]:
-        """Codes go with their condition."""
+        """Codes go with their condition, hedging with its time."""
+        if self.hedge_on_per_try_timeout and self.per_try_timeout is None:
+            yield Fault(("perTryTimeout",), "required with 'hedgeOnPerTryTimeout'", rule="missing")
         yield from repeats(("on",), self.on or ())
         if self.codes and self.on is not None and "retriable-status-codes" not in self.on:
             yield Fault(("codes",), "only looked at with 'retriable-status-codes' in 'on'", "add it to 'on'")

@@ -43,6 +43,7 @@ class Route:
     chain: Chain = EMPTY_CHAIN
     timeout: float | None = 15.0  # seconds, overall, retries included; None for none
     attempt_timeout: float | None = None  # seconds, until the response head
+    hedge: bool = False  # at the end of `attempt_timeout` try elsewhere as well, instead
     attempt_idle_timeout: float | None = None  # seconds without a byte either way, within an attempt
     idle_timeout: float = 300.0  # seconds without a byte either way once the request is under way
     retry: RetryPolicy = field(default_factory=RetryPolicy)

@@ -1,5 +1,6 @@
 """The moving parts of one exchange under way: what it waits on, and until when."""
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
@@ -22,6 +23,7 @@ class Cut(Enum):
     ATTEMPT_IDLE = "upstream_per_try_idle_timeout"
     IDLE = "stream_idle_timeout"
     GONE = "downstream_remote_disconnect"
+    OVERTAKEN = "overtaken_by_hedged_attempt"
     BAD_BODY = "request_body_malformed"
     DRAINED = "drain_deadline"
 
@@ -74,8 +76,10 @@ class Flight:
         "connection",
         "down",
         "exchange",
+        "hedge",
         "idle_deadline",
         "idle_timeout",
+        "rival",
         "ticket",
     )
 
@@ -85,6 +89,8 @@ class Flight:
         self.connection: Carrier | None = None
         self.ticket: Ticket | None = None
         self.cause: Cut | None = None
+        self.hedge: Callable[[], None] | None = None  # called once at the attempt's deadline, instead of a cut
+        self.rival: Flight | None = None  # a second try under way
         self.attempt_deadline = NEVER
         self.attempt_idle_timeout = NEVER
         self.idle_timeout = STREAM_IDLE
@@ -100,16 +106,32 @@ class Flight:
         if now > exchange.deadline:
             self.cut(Cut.TIMEOUT)
         elif now > self.attempt_deadline:
-            self.cut(Cut.ATTEMPT_TIMEOUT)
+            if self.hedge is not None:
+                self.attempt_deadline = NEVER
+                self.hedge()
+            else:
+                self.cut(Cut.ATTEMPT_TIMEOUT)
         elif now > self.idle_deadline:
             self.cut(Cut.IDLE)
         elif now > self.idle_deadline - self.idle_timeout + self.attempt_idle_timeout:
             self.cut(Cut.ATTEMPT_IDLE)
         elif now > exchange.started + WATCH_AFTER and not exchange.responded and self.down.is_gone():
             self.cut(Cut.GONE)
+        if self.rival is not None:
+            self.rival.sweep(now)
+
+    def overtake(self) -> None:
+        """Another try has the answer: let this one see that it is over."""
+        self.cause = Cut.OVERTAKEN
+        if self.connection is not None:
+            self.connection.abort(Cut.OVERTAKEN.value)
+        if self.ticket is not None:
+            self.ticket.expire()
 
     def cut(self, cause: Cut) -> None:
         """Wake whoever waits for this exchange and let it see `cause`. Once cut for good it stays so."""
+        if self.rival is not None:
+            self.rival.cut(cause)
         if self.cause is not None:
             return
         self.cause = cause

@@ -21,6 +21,7 @@ from meshd.http.events import End
 from meshd.net import wait
 from meshd.proxy import tunnel
 from meshd.proxy.flight import NEVER, Cut, Flight
+from meshd.proxy.hedge import Rival
 from meshd.proxy.mirror import Copies
 from meshd.proxy.rescue import CRASHED, LOOPED, NO_BACKEND, NO_ROUTE, RESPONSE_TOO_LARGE, rescue
 from meshd.proxy.upload import Upload
@@ -30,7 +31,7 @@ from meshd.telemetry.tracing import hang_under
 from meshd.upstream.cluster import Cluster
 from meshd.upstream.connection import Carrier, Connection
 from meshd.upstream.pool import Pool
-from meshd.upstream.retry import backoff, should_retry
+from meshd.upstream.retry import backoff, may_hedge, should_retry
 
 log = logging.getLogger(__name__)
 HOLD_STEP = 0.1  # seconds between two looks while an injected delay lasts
@@ -113,7 +114,19 @@ def _fail(flight: Flight, error: ProxyError) -> Reply | None:
 class _Trip:
     """The attempts of one exchange."""
 
-    __slots__ = ("cluster", "exchange", "flight", "leased", "plan", "policy", "pool", "route", "target", "upload")
+    __slots__ = (
+        "cluster",
+        "exchange",
+        "flight",
+        "leased",
+        "plan",
+        "policy",
+        "pool",
+        "rival",
+        "route",
+        "target",
+        "upload",
+    )
 
     pool: Pool[Connection]  # that the connection of the attempt under way is from
     leased: Connection  # that carries the attempt under way
@@ -129,6 +142,7 @@ class _Trip:
         self.cluster = cluster
         self.policy = route.retry
         self.upload: Upload | None = None
+        self.rival: Rival | None = None
 
     async def run(self) -> None:
         """Attempt until there is a response to relay, then relay it."""
@@ -145,12 +159,15 @@ class _Trip:
         flight.touch(began)
         if exchange.asked is not None and exchange.asked.mirrors:
             self._copy()
-        self.cluster.budget.deposit(exchange.started)
+        if not exchange.attempts:
+            self.cluster.budget.deposit(exchange.started)
         try:
             while True:
                 response = await self._attempt()
                 if response is not None:
                     break
+                if self.rival is not None:
+                    return  # it has answered
             await self._relay(response)
         finally:
             self._leave()
@@ -176,22 +193,34 @@ class _Trip:
         try:
             response = await self._ask(attempt, now)
         except UpstreamError as error:
-            failure = self._translate(error)
-            self._close(attempt, failure)
-            if isinstance(failure, UpstreamError) and await self._again(attempt, failure):
-                return None
-            raise failure from None
+            await self._go_on(attempt, self._translate(error))
+            return None
         except ProxyError as error:
             self._close(attempt, error)
             raise
         except BaseException:
             self._close(attempt, ProxyError(500, flags.INTERNAL, "internal_error"))
             raise
-        if may_be_failure(response) and await self._again(attempt, response):
+        if self.rival is not None:
+            if (response.status >= 500 or self.rival.won) and await self.rival.finish_race():
+                self._drop()
+                self._end(attempt)
+                return None
+        elif may_be_failure(response) and await self._again(attempt, response):
             self._drop()
             self._end(attempt)
             return None
         return response
+
+    async def _go_on(self, attempt: Attempt, failure: ProxyError) -> None:
+        """An attempt has failed. Returns when there is to be another, or its rival has answered; raises what failed."""
+        self._close(attempt, failure)
+        if self.rival is not None:
+            if await self.rival.finish_race():
+                return
+        elif isinstance(failure, UpstreamError) and await self._again(attempt, failure):
+            return
+        raise failure from None
 
     def _session(self, asked: Asked, now: float) -> Endpoint | None:
         """The endpoint of the request's session, if it still serves."""
@@ -225,6 +254,7 @@ class _Trip:
                 await upload.attach(carrier)
         if self.route.attempt_timeout:
             flight.attempt_deadline = now + self.route.attempt_timeout
+            flight.hedge = self._hedge if self.route.hedge else None
         if self.route.attempt_idle_timeout:
             flight.touch(now)
             flight.attempt_idle_timeout = self.route.attempt_idle_timeout
@@ -234,6 +264,8 @@ class _Trip:
                 break
             await flight.down.interim(response)
         flight.attempt_deadline = NEVER
+        if self.rival is not None and response.status < 500:
+            self.rival.lose()
         if self.route.attempt_idle_timeout:
             flight.touch(wait.now())
         attempt.status = response.status
@@ -364,6 +396,8 @@ class _Trip:
                 self._close(attempt, ProxyError(500, flags.INTERNAL, "internal_error"))
         if self.upload is not None:
             self.upload.release()
+        if self.rival is not None:
+            self.rival.lose()
         if self.exchange.asked is not None and self.exchange.asked.mirrors:
             self._copy()
             if self.exchange.asked.mirrors:
@@ -382,6 +416,23 @@ class _Trip:
             cluster = self.plan.clusters.get(name)
             if cluster is not None and not copies.start(exchange, body, partial(self._carry_copy, cluster)):
                 exchange.note("mirror", "no copy: too many are under way")
+
+    def _hedge(self) -> None:
+        """The attempt takes too long: try elsewhere as well, or give it up where that is not allowed."""
+        exchange, cluster, flight = self.exchange, self.cluster, self.flight
+        body = b"" if self.upload is None else self.upload.whole()
+        decision = may_hedge(exchange, self.policy, cluster.budget, wait.now(), whole=body is not None)
+        exchange.attempts[-1].verdict = decision.reason
+        if not decision.retry or body is None:
+            flight.hedge = None
+            flight.cut(Cut.ATTEMPT_TIMEOUT)
+            return
+        self.rival = Rival(flight, body)
+        flight.rival = self.rival.flight
+        wait.spawn(self.rival.run, self._carry_rival)
+
+    async def _carry_rival(self, flight: Flight) -> None:
+        await _Trip(flight, self.plan, self.target, self.cluster).run()
 
     async def _carry_copy(self, cluster: Cluster, flight: Flight) -> None:
         await _Trip(flight, self.plan, Target(cluster.name), cluster).run()

@@ -105,6 +105,25 @@ def should_retry(
     return Decision(retry=True, reason=reason, at_once=at_once)
 
 
+def may_hedge(exchange: Exchange, policy: RetryPolicy, budget: Budget, now: float, *, whole: bool) -> Decision:
+    """Decide about a second try beside the one under way, which may both be executed. A yes is counted in the budget.
+
+    `whole`: all of the request body is kept.
+    """
+    head, tries = exchange.head, len(exchange.attempts)
+    if head.upgrade is not None or not policy.attempts:
+        return OFF
+    if head.method not in policy.safe_methods and head.get(b"idempotency-key") is None:
+        return _refusal(f"{head.method.decode('latin-1')} is not safe to repeat")
+    if not whole:
+        return _refusal("not all of the request body is here, or it is more than is kept")
+    if tries > policy.attempts:
+        return Decision(retry=False, reason=f"no attempts left of {policy.attempts + 1}", flag=flags.RETRY_LIMIT)
+    if not budget.withdraw(now):
+        return NO_BUDGET
+    return Decision(retry=True, reason="hedged: no answer within the time of one attempt", at_once=True)
+
+
 def _granted(conditions: frozenset[str], exchange: Exchange, policy: RetryPolicy, resend: Resend) -> str | Decision:
     """What of the policy allows it, or the refusal."""
     granted = conditions & policy.any_method

@@ -41,6 +41,8 @@ def test_null_turns_parts_off():
         ("retry: {attempts: 11}", ["retry.attempts"]),
         ("retry: {backoff: {base: 1s}}", ["retry.backoff.max"]),
         ("retry: {perTryTimeout: 2s}\ntimeout: 1s", ["retry.perTryTimeout"]),
+        ("retry: {hedgeOnPerTryTimeout: true}", ["retry.perTryTimeout"]),
+        ("retry: {hedgeOnPerTryTimeout: true, perTryTimeout: 1s}", []),
         ("warm: {min: 2000}", ["warm.min"]),
         ("warm: {min: 10}\nconnections: {max: 5}", ["warm.min"]),
         ("connections: {max: 0}", ["connections.max"]),

@@ -18,7 +18,7 @@ from meshd.core.head import ResponseHead
 from meshd.core.route import NO_RETRY, RetryPolicy
 from meshd.upstream.budget import Budget
 from meshd.upstream.http1 import Http1Connection
-from meshd.upstream.retry import backoff, longest_backoff, should_retry
+from meshd.upstream.retry import backoff, longest_backoff, may_hedge, should_retry
 
 DEFAULT = RetryPolicy()
 SAFE = (b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE")
@@ -344,3 +344,23 @@ def test_jitter_fills_the_whole_interval():
     tenths = [sum(0.0075 * tenth <= pause < 0.0075 * (tenth + 1) for pause in pauses) for tenth in range(10)]
     assert sum(tenths) == 4000
     assert min(tenths) > 320
+
+
+# -- a second try beside the first -----------------------------------------------------------------------------------
+
+
+@given(st.sampled_from(METHODS), st.booleans(), st.integers(0, 3), st.integers(1, 4), st.booleans(), st.booleans())
+def test_a_second_try_beside_the_first_keeps_every_bound(method, has_key, most, tries, whole, has_budget):
+    exchange = make_exchange(method, *([("idempotency-key", "k")] if has_key else []), tries=tries)
+    budget = Budget(0.0, 10.0 if has_budget else 0.0)
+    decision = may_hedge(exchange, RetryPolicy(attempts=most), budget, 1.0, whole=whole)
+    expected = (method in SAFE or has_key) and tries <= most and whole and has_budget
+    assert decision.retry is expected
+    assert budget.total_retries == expected
+    assert decision.reason
+
+
+def test_what_asks_for_another_protocol_is_not_tried_twice():
+    exchange = make_exchange(b"GET")
+    exchange.head.upgrade = b"websocket"
+    assert not may_hedge(exchange, DEFAULT, Budget(), 1.0, whole=True).retry
