@@ -9,7 +9,7 @@ from meshd.http.h2_engine import Offer
 from meshd.http.h2_events import Code, Reset, ResponseArrived
 from meshd.http.h2_fields import read_response, request_fields
 from meshd.http.h2_floods import LIMITS, FloodLimits
-from meshd.http.h2_frames import Kind, frame, goaway_frame
+from meshd.http.h2_frames import LARGEST, Kind, frame, goaway_frame
 from meshd.http.h2_library import LIBRARY, Library
 from meshd.http.h2_session import UNPROCESSED
 from meshd.http.h2_stream import Departure, Stream
@@ -17,7 +17,6 @@ from meshd.http.h2_wire import WireSession
 from meshd.http.limits import RESPONSE_LIMITS, Limits
 
 _OFFER: Final = Offer(header_list=RESPONSE_LIMITS.head)
-_LARGEST: Final = 2**31 - 1
 
 
 class ClientSession(WireSession):
@@ -42,7 +41,7 @@ class ClientSession(WireSession):
         """How many more requests may begin now; 0 for good when the server or we go away, or ids run out."""
         if self.closed is not None or self._leaving or self.peer_last is not None:
             return 0
-        if self._engine.next_stream > _LARGEST:
+        if self._engine.next_stream > LARGEST:
             return 0
         return max(0, min(self.offer.streams, self._engine.peer_streams) - len(self._streams))
 
@@ -50,7 +49,7 @@ class ClientSession(WireSession):
     def usable(self) -> bool:
         """Whether there will ever be room again."""
         gone = self.closed is not None or self._leaving or self.peer_last is not None
-        return not gone and self._engine.next_stream <= _LARGEST
+        return not gone and self._engine.next_stream <= LARGEST
 
     @property
     def takes_upgrades(self) -> bool:

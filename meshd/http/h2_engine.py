@@ -93,6 +93,11 @@ class Engine:
         bounded = [(name, min(value, TABLE_SIZE) if name == HEADER_TABLE_SIZE else value) for name, value in entries]
         return self.feed(frame(Kind.SETTINGS, 0, 0, b"".join([_ENTRY.pack(*entry) for entry in bounded])))
 
+    def feed_window_update(self, octets: bytes) -> bool:
+        """Tell the library of more window; whether it reset the stream because that is too much of it. Raises
+        ConnectionFailed."""
+        return any(type(event) is self._library.stream_reset for event in self.feed(octets))
+
     def acknowledge(self, stream: int, octets: int) -> None:
         """Give window back to the peer, in pieces that are worth a frame."""
         self._connection.acknowledge_received_data(octets, stream)

@@ -11,6 +11,7 @@ from meshd.http.h2_events import Code, ConnectionFailed
 
 HEADER: Final = 9  # octets in front of every payload
 MAX_FRAME: Final = 16384  # the largest payload that anybody may send us: the setting is left at its default
+LARGEST: Final = 2**31 - 1  # stream id and window
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 END_STREAM: Final = 0x1
@@ -43,7 +44,7 @@ class Frame:
     def __init__(self, octets: bytes) -> None:
         self.kind = octets[3]
         self.flags = octets[4]
-        self.stream = int.from_bytes(octets[5:9], "big") & 0x7FFFFFFF
+        self.stream = int.from_bytes(octets[5:9], "big") & LARGEST
         self.octets = octets
 
     @property
@@ -69,8 +70,30 @@ class Frame:
             raise ConnectionFailed(Code.PROTOCOL_ERROR, "padding or priority longer than its frame")
         return octets[begin:end]
 
+    @property
+    def depends_on_itself(self) -> bool:
+        """Whether its priority, if it has one, makes the stream its own parent."""
+        if self.kind == Kind.HEADERS and not self.flags & PRIORITY_FLAG:
+            return False
+        place = HEADER + (1 if self.kind == Kind.HEADERS and self.flags & PADDED else 0)
+        return int.from_bytes(self.octets[place : place + 4], "big") & LARGEST == self.stream
+
     def __repr__(self) -> str:
         return f"<Frame {self.kind} flags {self.flags:#x} stream {self.stream} {self.length} octets>"
+
+
+class HeaderBlock:
+    """A header block that has not come in full: the HEADERS frame that began it, and its parts without padding."""
+
+    __slots__ = ("frame", "octets", "parts")
+
+    def __init__(self, frame: Frame, part: bytes) -> None:
+        self.frame = frame
+        self.parts = [part]
+        self.octets = len(part)
+
+    def __repr__(self) -> str:
+        return f"<HeaderBlock {self.frame.stream} {len(self.parts)} parts {self.octets} octets>"
 
 
 class FrameReader:

@@ -84,10 +84,6 @@ class Library:
     setting: type[SettingCodes]
     protocol_error: type[Exception]  # what receive_data raises by design; it has an `error_code`
     stream_reset: type
-    window_updated: type
-    settings_changed: type
-    settings_acknowledged: type
-    ping_acked: type
     never_indexed: Callable[[bytes, bytes], tuple[bytes, bytes]]
 
     def __repr__(self) -> str:
@@ -97,7 +93,6 @@ class Library:
 def load(name: str) -> Library:
     """The library of that name. Raises ImportError."""
     connection = import_module(f"{name}.connection")
-    events = import_module(f"{name}.events")
     settings = import_module(f"{name}.settings")
     hpack = import_module("hpack" if name == "h2" else f"{name}.hpack")
     # It remembers how each of the last 65536 streams was closed, which is our sessions' business and 6 MiB.
@@ -109,11 +104,7 @@ def load(name: str) -> Library:
         settings.Settings,
         settings.SettingCodes,
         import_module(f"{name}.exceptions").ProtocolError,
-        events.StreamReset,
-        events.WindowUpdated,
-        events.RemoteSettingsChanged,
-        events.SettingsAcknowledged,
-        events.PingAckReceived,
+        import_module(f"{name}.events").StreamReset,
         hpack.NeverIndexedHeaderTuple,
     )
 

@@ -8,14 +8,13 @@ from meshd.http.h2_engine import Offer
 from meshd.http.h2_events import Code, PingAcked, RequestArrived, RequestRefused
 from meshd.http.h2_fields import Malformed, read_request, response_fields
 from meshd.http.h2_floods import LIMITS, FloodLimits
-from meshd.http.h2_frames import Kind, frame, goaway_frame
+from meshd.http.h2_frames import LARGEST, Kind, frame, goaway_frame
 from meshd.http.h2_library import LIBRARY, Library
 from meshd.http.h2_stream import Departure, Stream
 from meshd.http.h2_wire import WireSession
 from meshd.http.limits import REQUEST_LIMITS, Limits
 
 _OFFER: Final = Offer()
-_LARGEST: Final = 2**31 - 1
 _DRAINING: Final = b"meshdgo!"  # the payload of the ping that asks whether the first GOAWAY has been read
 
 
@@ -59,7 +58,7 @@ class ServerSession(WireSession):
             self._extra.append(goaway_frame(self._last, Code.NO_ERROR, "draining"))
             return
         self._warned = True
-        self._extra.append(goaway_frame(_LARGEST, Code.NO_ERROR, "draining"))
+        self._extra.append(goaway_frame(LARGEST, Code.NO_ERROR, "draining"))
         self._extra.append(frame(Kind.PING, 0, 0, _DRAINING))
 
     @property

@@ -240,6 +240,10 @@ class Session:
         if code == Code.PROTOCOL_ERROR:
             self._malformed += 1
         self._engine.reset(state.id, code)
+        self._broken(state, code, details)
+
+    def _broken(self, state: Stream, code: int, details: str) -> None:
+        """A stream was reset because of what the peer sent on it."""
         self._resets_sent += 1
         self._forget(state, Departure.RESET_BY_US)
         self._events.append(Reset(state.id, code, details, by_peer=False))

@@ -1,63 +1,43 @@
-"""The frames of an HTTP/2 session, one method for each type: what is counted, what is wrong with which stream, what the
+"""The frames of streams, one method for each type: what is counted, what is wrong with which stream, what the
 library gets to hear.
 """
 
 from collections.abc import Callable
-from typing import cast
-
-from h2.events import Event as LibraryEvent
-from h2.events import StreamReset
 
 from meshd.core.errors import ProtocolError
 from meshd.core.head import Headers
+from meshd.http.h2_control import ControlSession
 from meshd.http.h2_engine import Offer
-from meshd.http.h2_events import (
-    Code,
-    ConnectionFailed,
-    Event,
-    GoneAway,
-    PingAcked,
-    Reset,
-    SettingsChanged,
-    WindowOpened,
-)
+from meshd.http.h2_events import Code, ConnectionFailed, Event, WindowOpened
 from meshd.http.h2_fields import read_trailers
 from meshd.http.h2_floods import FloodLimits
-from meshd.http.h2_frames import ACK, END_HEADERS, END_STREAM, PREFACE, PRIORITY_FLAG, Frame, FrameReader, Kind
+from meshd.http.h2_frames import (
+    END_HEADERS,
+    END_STREAM,
+    LARGEST,
+    PREFACE,
+    PRIORITY_FLAG,
+    Frame,
+    FrameReader,
+    HeaderBlock,
+    Kind,
+)
 from meshd.http.h2_hpack import BadHeaderBlock, size_updates
 from meshd.http.h2_library import HeaderListTooLarge, Library
-from meshd.http.h2_session import Session
 from meshd.http.h2_stream import Departure, Stream
 from meshd.http.limits import Limits
 
-_LARGEST = 2**31 - 1
 
-
-class _Block:
-    """A header block that has not come in full."""
-
-    __slots__ = ("flags", "octets", "parts", "stream")
-
-    def __init__(self, stream: int, flags: int, part: bytes) -> None:
-        self.stream = stream
-        self.flags = flags
-        self.parts = [part]
-        self.octets = len(part)
-
-
-class WireSession(Session):
+class WireSession(ControlSession):
     """A session that hears frames."""
 
-    __slots__ = ("_block", "_expected_acks", "_handlers", "_heads", "_reader", "_settled", "_told", "peer_last")
+    __slots__ = ("_block", "_handlers", "_heads", "_reader")
 
     def __init__(self, offer: Offer, heads: Limits, limits: FloodLimits, library: Library) -> None:
         super().__init__(offer, limits, library)
         self._heads = heads
         self._reader = FrameReader(b"" if self.client else PREFACE)
-        self._block: _Block | None = None
-        self._settled = False  # the peer's first SETTINGS have come
-        self._expected_acks = 1
-        self.peer_last: int | None = None  # what the peer's GOAWAY says of our streams
+        self._block: HeaderBlock | None = None  # one that has not come in full
         self._handlers: dict[int, Callable[[Frame], None]] = {
             Kind.DATA: self._on_data,
             Kind.HEADERS: self._on_headers,
@@ -70,7 +50,6 @@ class WireSession(Session):
             Kind.WINDOW_UPDATE: self._on_window_update,
             Kind.CONTINUATION: self._on_continuation,
         }
-        self._told: dict[type, Callable[[LibraryEvent], None]] = {library.stream_reset: self._told_reset}
         if not self.client:
             self._engine.feed(PREFACE)
 
@@ -103,7 +82,7 @@ class WireSession(Session):
 
     def _hear(self, frame: Frame) -> None:
         kind = frame.kind
-        if self._block is not None and (kind != Kind.CONTINUATION or frame.stream != self._block.stream):
+        if self._block is not None and (kind != Kind.CONTINUATION or frame.stream != self._block.frame.stream):
             raise ConnectionFailed(Code.PROTOCOL_ERROR, "another frame within a header block")
         if not self._settled and kind != Kind.SETTINGS:
             raise ConnectionFailed(Code.PROTOCOL_ERROR, "the first frame is not SETTINGS")
@@ -112,25 +91,6 @@ class WireSession(Session):
             self._floods.glitch(self._now)  # types that we do not know are ignored (RFC 9113 section 4.1)
         else:
             handler(frame)
-
-    def _feed(self, octets: bytes) -> None:
-        for event in self._engine.feed(octets):
-            told = self._told.get(type(event))
-            if told is not None:
-                told(event)
-
-    def _told_reset(self, event: LibraryEvent) -> None:
-        """The library reset a stream by itself, as when its window grows beyond all bounds."""
-        event = cast("StreamReset", event)
-        assert event.stream_id is not None
-        state = self._streams.get(event.stream_id)
-        if state is not None:
-            code = int(event.error_code or 0)
-            self._resets_sent += 1
-            self._forget(state, Departure.RESET_BY_US)
-            self._events.append(Reset(state.id, code, "the peer broke flow control", by_peer=False))
-            self._floods.control()
-            self._floods.reset(self._now)
 
     def _is_idle(self, stream: int) -> bool:
         """Whether nobody has opened that stream yet."""
@@ -144,12 +104,6 @@ class WireSession(Session):
         if state is None and (frame.stream == 0 or self._is_idle(frame.stream)):
             raise ConnectionFailed(Code.PROTOCOL_ERROR, f"a frame of type {frame.kind} on stream {frame.stream}")
         return state
-
-    def _check_connection(self, frame: Frame, length: int | None = None) -> None:
-        if frame.stream:
-            raise ConnectionFailed(Code.PROTOCOL_ERROR, f"a frame of type {frame.kind} on stream {frame.stream}")
-        if length is not None and frame.length != length:
-            raise ConnectionFailed(Code.FRAME_SIZE_ERROR, f"a frame of type {frame.kind} with {frame.length} octets")
 
     def _on_data(self, frame: Frame) -> None:
         state = self._check_stream(frame)
@@ -169,7 +123,7 @@ class WireSession(Session):
             self._discard(frame.length)
             self._break(state, Code.PROTOCOL_ERROR, "a body that is not as long as its content-length")
             return
-        self._feed(frame.octets)
+        self._engine.feed(frame.octets)
         self._take_body(state, data, frame.length - len(data))
         if end:
             self._end_remote(state, [])
@@ -199,12 +153,10 @@ class WireSession(Session):
         part = frame.content(5 if flags & PRIORITY_FLAG else 0)
         ended = bool(flags & END_HEADERS)
         self._floods.content(len(part), end=ended)
-        if flags & PRIORITY_FLAG and _depends_on_itself(frame):
-            flags |= _SELF
         if ended:
-            self._on_block(frame.stream, flags, part)
+            self._on_block(frame, part)
         else:
-            self._block = _Block(frame.stream, flags, part)
+            self._block = HeaderBlock(frame, part)
 
     def _on_continuation(self, frame: Frame) -> None:
         block = self._block
@@ -217,9 +169,9 @@ class WireSession(Session):
         self._floods.block(len(block.parts), block.octets)
         if ended:
             self._block = None
-            self._on_block(block.stream, block.flags, b"".join(block.parts))
+            self._on_block(block.frame, b"".join(block.parts))
 
-    def _on_block(self, stream: int, flags: int, block: bytes) -> None:
+    def _on_block(self, first: Frame, block: bytes) -> None:
         if block and block[0] >> 5 == 1 and size_updates(block) > 2:  # RFC 7541 section 4.2
             raise ConnectionFailed(Code.COMPRESSION_ERROR, "a header block that resizes the table over and over")
         try:
@@ -228,8 +180,8 @@ class WireSession(Session):
             raise ConnectionFailed(Code.COMPRESSION_ERROR, str(error)[:100]) from error
         except HeaderListTooLarge as error:
             raise ConnectionFailed(Code.ENHANCE_YOUR_CALM, "header list too large", "header_list") from error
-        self._on_fields(stream, fields, end=bool(flags & END_STREAM))
-        if flags & _SELF and (state := self._streams.get(stream)) is not None:
+        self._on_fields(first.stream, fields, end=bool(first.flags & END_STREAM))
+        if first.depends_on_itself and (state := self._streams.get(first.stream)) is not None:
             self._break(state, Code.PROTOCOL_ERROR, "a stream that depends on itself")
 
     def _on_fields(self, stream: int, fields: Headers, *, end: bool) -> None:
@@ -258,7 +210,7 @@ class WireSession(Session):
             raise ConnectionFailed(Code.PROTOCOL_ERROR, "PRIORITY on stream 0")
         if frame.length != 5:
             code, wrong = Code.FRAME_SIZE_ERROR, "PRIORITY of a wrong size"
-        elif _depends_on_itself(frame):
+        elif frame.depends_on_itself:
             code, wrong = Code.PROTOCOL_ERROR, "a stream that depends on itself"
         else:
             return
@@ -278,61 +230,12 @@ class WireSession(Session):
         self._engine.feed(frame.octets)
         self._reset_by_peer(state, int.from_bytes(frame.payload, "big"))
 
-    def _on_settings(self, frame: Frame) -> None:
-        self._check_connection(frame, 0 if frame.flags & ACK else None)
-        if frame.flags & ACK:
-            if not self._settled:
-                raise ConnectionFailed(Code.PROTOCOL_ERROR, "the first frame is not SETTINGS")
-            if not self._expected_acks:
-                self._floods.glitch(self._now)
-                return
-            self._expected_acks -= 1
-            self._engine.feed(frame.octets)
-            return
-        if frame.length % 6:
-            raise ConnectionFailed(Code.FRAME_SIZE_ERROR, f"SETTINGS of {frame.length} octets")
-        self._floods.settings(frame.length // 6, self._now)
-        self._engine.feed_settings(frame.payload)
-        self._settled = True
-        self._events.append(SettingsChanged(self._engine.peer_streams))
-        self._events.append(WindowOpened(0))
-
-    def _on_push(self, frame: Frame) -> None:
-        raise ConnectionFailed(Code.PROTOCOL_ERROR, f"PUSH_PROMISE on stream {frame.stream}")
-
-    def _on_ping(self, frame: Frame) -> None:
-        self._check_connection(frame, 8)
-        if frame.flags & ACK:
-            self._floods.glitch(self._now)
-            self._ping_acked(frame.payload)
-            return
-        self._floods.ping(self._now)
-        self._engine.feed(frame.octets)
-
-    def _ping_acked(self, payload: bytes) -> None:
-        self._events.append(PingAcked(payload))
-
-    def _on_goaway(self, frame: Frame) -> None:
-        self._check_connection(frame)
-        if frame.length < 8:
-            raise ConnectionFailed(Code.FRAME_SIZE_ERROR, f"GOAWAY of {frame.length} octets")
-        self._floods.glitch(self._now)
-        payload = frame.payload
-        last = int.from_bytes(payload[:4], "big") & _LARGEST
-        code = int.from_bytes(payload[4:8], "big")
-        details = payload[8:136].decode("ascii", "replace")
-        self.peer_last = last if self.peer_last is None else min(last, self.peer_last)
-        self._gone_away(code)
-        self._events.append(GoneAway(self.peer_last, code, details))
-
-    def _gone_away(self, code: int) -> None:
-        """What the peer's GOAWAY means for open streams."""
-
     def _on_window_update(self, frame: Frame) -> None:
         if frame.length != 4:
             raise ConnectionFailed(Code.FRAME_SIZE_ERROR, f"WINDOW_UPDATE of {frame.length} octets")
         self._floods.window_update()
-        empty = not int.from_bytes(frame.payload, "big") & _LARGEST
+        empty = not int.from_bytes(frame.payload, "big") & LARGEST
+        state = None
         if frame.stream:
             state = self._check_stream(frame)
             if state is None:
@@ -342,14 +245,10 @@ class WireSession(Session):
                 return
         elif empty:
             raise ConnectionFailed(Code.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
-        self._feed(frame.octets)
-        if not frame.stream or frame.stream in self._streams:
+        overflows = self._engine.feed_window_update(frame.octets)
+        if not frame.stream:
+            self._events.append(WindowOpened(0))
+        elif state is not None and not overflows:
             self._events.append(WindowOpened(frame.stream))
-
-
-_SELF = 0x100  # beyond the flags of a frame: its priority is wrong
-
-
-def _depends_on_itself(frame: Frame) -> bool:
-    start = 10 if frame.kind == Kind.HEADERS and frame.flags & 0x8 else 9
-    return int.from_bytes(frame.octets[start : start + 4], "big") & _LARGEST == frame.stream
+        elif state is not None:  # the library has reset the stream
+            self._broken(state, Code.FLOW_CONTROL_ERROR, "a window beyond all bounds")
