@@ -293,5 +293,8 @@ def _host(address: str) -> str:
 
 
 def _text(line: Line, name: str) -> str:
+    """A string of a line that can be written again; empty when there is none."""
     value = line.get(name)
-    return value if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()

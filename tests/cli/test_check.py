@@ -128,11 +128,11 @@ def test_an_outbound_service_that_nobody_knows_is_told_once(tmp_path, mesh):
 
 
 def test_what_is_not_served_is_an_error_with_and_without_a_bootstrap(tmp_path, mesh):
-    spec = "{action: CUSTOM, provider: {name: x}, rules: [{}]}"
+    spec = 'rules: [{when: [{key: "experimental.envoy.filters.a[b]", values: [c]}]}]'
     (tmp_path / "a.yaml").write_text(text_of("AuthorizationPolicy", "security.istio.io/v1", spec))
     for file in (None, proxy(tmp_path)):
         _, [problem] = check(file, [tmp_path / "a.yaml"], mesh.now)
-        assert (problem.severity, problem.field, problem.line) == ("error", "spec.action", 5)
+        assert (problem.severity, problem.field, problem.line) == ("error", "spec.rules[0].when[0].key", 5)
 
 
 def test_an_allow_that_admits_nobody_where_nobody_has_an_identity(tmp_path, mesh):

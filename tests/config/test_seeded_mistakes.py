@@ -150,7 +150,7 @@ MISTAKES = [
     ("  rules:\n    - from:", "  rules:\n   - from:\n    - to:", "spec.rules", "not YAML", 1),
     ("  mtls: {mode: STRICT}", "\tmtls: {mode: STRICT}", "spec", "not YAML"),
     # what a standard has and meshd has not
-    ("  action: ALLOW\n", "  action: CUSTOM\n  provider: {name: x}\n", "spec.action", "CUSTOM is not supported yet"),
+    ("request.headers[x-team]", "experimental.envoy.filters.a[b]", "spec.rules[0].when[0].key", "is not supported yet"),
     ("kind: FaultPolicy", "kind: VirtualService", "kind", "write an HTTPRoute with a Service as parent"),
     # what shows only between documents
     (

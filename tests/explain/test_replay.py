@@ -1,7 +1,7 @@
 """Replaying a log: nothing changes under the documents it was written under; under others, exactly what they change."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.drawn import guarded, inbounds, outbounds, policies, routes
 from support.logs import log_line
@@ -210,3 +210,21 @@ def test_limits_and_faults_are_not_replayed():
     )
     line = log_line(world_of(), inbound(caller=STOREFRONT))
     assert replayed(world_of(fault), line)[1] == ["same"]
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("\ud800"),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=4,
+)
+GOOD_LINE = log_line(world_of(*WEB), outbound("/a?b=c")) | {"facts": {"original_path": "/a"}}
+
+
+@given(st.dictionaries(st.sampled_from(sorted(GOOD_LINE)), anything, max_size=4), st.booleans())
+@example({"path": "/\ud800"}, False)
+@example({"downstream_remote_address": "\ud800:1", "authority": "\ud800"}, True)
+def test_whatever_a_line_holds_it_is_counted(changes, to_app):
+    line = (log_line(world_of(), inbound()) if to_app else GOOD_LINE) | changes
+    replay, [fate] = replayed(world_of(ONLY_GET, *WEB), line)
+    assert replay.fates == {fate: 1}
+    replay.as_json()
