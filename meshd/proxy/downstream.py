@@ -34,7 +34,19 @@ class Phase(Enum):
 class Http1Downstream:
     """The connection's task owns codec and stream."""
 
-    __slots__ = ("codec", "deadline", "flight", "hop", "listener", "peer", "phase", "preface", "stream", "taken")
+    __slots__ = (
+        "codec",
+        "deadline",
+        "flight",
+        "hop",
+        "listener",
+        "peer",
+        "phase",
+        "preface",
+        "reading",
+        "stream",
+        "taken",
+    )
 
     def __init__(self, listener: Listener, stream: Stream, peer: Peer) -> None:
         self.listener = listener
@@ -46,6 +58,7 @@ class Http1Downstream:
         self.phase = Phase.IDLE
         self.deadline = wait.now() + listener.limits.idle
         self.taken = False  # a tunnel has the stream now
+        self.reading = False  # somebody waits for more of a request body
         self.preface = b""  # what was read of a connection that turned out to speak HTTP/2
 
     async def serve(self) -> None:
@@ -166,6 +179,8 @@ class Http1Downstream:
         response with it (RFC 9112 section 9.6)."""
         self.phase = Phase.LINGER
         self.deadline = wait.now() + LINGER_TIME
+        if self.reading:
+            self.stream.interrupt("answered")  # the upload gives way: of two who wait on one stream only one is woken
         try:
             await self.stream.send_eof()
             octets = 0
@@ -199,10 +214,15 @@ class Http1Downstream:
             event = self.body_nowait()
             if event is not None:
                 return event
+            if self.phase is Phase.LINGER:
+                raise self._gone(StreamBroken("answered"))
+            self.reading = True
             try:
                 data = await self.stream.receive()
             except StreamBroken as error:
                 raise self._gone(error) from error
+            finally:
+                self.reading = False
             if not data:
                 raise self._gone(StreamBroken("the client ended its request early"))
             self.codec.receive(data)

@@ -117,7 +117,8 @@ class Upload:
                 await self._forward(event, number)
         except DownstreamError as error:
             self.failure = error
-            flight.cut(Cut.BAD_BODY if error.status else Cut.GONE)
+            if not flight.exchange.ended:  # else it was answered without this, and there is nothing left to cut
+                flight.cut(Cut.BAD_BODY if error.status else Cut.GONE)
         finally:
             self.ended.set()
 

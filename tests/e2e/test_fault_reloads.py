@@ -3,6 +3,7 @@
 import json
 import signal
 import threading
+import time
 
 import pytest
 from support.fault_rig import FaultRig, backend_policy, request_of
@@ -107,6 +108,29 @@ def test_fault_sigterm_load(rig):
     assert rig.sidecar.process.wait(5) == 0
     for client in (*clients, idle):
         client.sock.close()
+
+
+def test_an_early_answer_leaves_nobody_waiting(rig):
+    """Who reads the rest of an upload, and who lingers, wait on the same stream: neither is forgotten, so that the
+    sidecar can end."""
+    go_on = threading.Event()
+
+    def early(wire, request):
+        time.sleep(0.3)  # so that what it does not read fills the way up to it
+        wire.sock.sendall(ok(b"early"))
+        go_on.wait(10)
+
+    rig.apps["plain"].on("/early", early, head=True)
+    with rig.connect() as client:
+        sending = threading.Thread(
+            target=client.send, args=(request_of("plain", "/early", "POST", b"x" * 16 * 1024 * 1024),)
+        )
+        sending.start()
+        assert rig.read(client).body == b"early"
+        sending.join(10)
+    go_on.set()
+    rig.sidecar.signal(signal.SIGTERM)
+    assert rig.sidecar.process.wait(5) == 0
 
 
 def test_fault_sigkill(mesh):
