@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from random import Random
 from time import time
 
+from meshd.config.authorization import AuthorizationPolicy
 from meshd.config.backend_policy import BackendPolicy
 from meshd.config.documents import Documents
 from meshd.config.errors import ConfigError, Problem
+from meshd.config.extension_provider import ExtensionProvider
 from meshd.config.proxy import Inbound, Outbound, Proxy
 from meshd.config.route_parts import SessionPersistence
 from meshd.core.chain import Chain
@@ -21,9 +23,10 @@ from meshd.destination_rules import Caller, places_of, places_under, rule_for, s
 from meshd.discovery.known_port import KnownPort, Place
 from meshd.discovery.static import entry_ports, service_ports
 from meshd.filters.attachment import of_service, of_workload
-from meshd.filters.authz import authorization_chain
+from meshd.filters.authz import authorization_chain, index_rules, selects
 from meshd.filters.base import Scope
 from meshd.filters.buckets import OCTETS, Buckets
+from meshd.filters.ext_authz import Gate, compile_check, tell
 from meshd.filters.fault import fault_chain
 from meshd.filters.jwt import authentication_chain
 from meshd.filters.of_route import chain_of
@@ -320,7 +323,11 @@ class _Compiler:
             raise self._error("spec.identity", "nothing", expected)
         cluster = f"app:{inbound.app}"
         self._add_cluster(cluster, (Place(inbound.app.host, inbound.app.port),), APP_SETTINGS)
+        scope = self._scope(port)
+        gate = self._gate(scope)
         route = Route(cluster, template="", targets=(Target(cluster),), total_weight=1, retry=APP_RETRY)
+        if gate is not None:
+            route = replace(route, chain=Chain((), (tell,)))
         return Plan(
             name=name,
             inbound=True,
@@ -334,27 +341,67 @@ class _Compiler:
             services={},
             fixed=RouteTable([Candidate(ANY_PATH, 0, route)]),
             tcp_cluster=cluster,
-            chain=self._inbound_chain(port),
+            gate=gate,
+            chain=self._inbound_chain(scope) if gate is not None else self._tokens(scope) + self._inbound_chain(scope),
         )
 
-    def _inbound_chain(self, port: int) -> Chain:
+    def _scope(self, port: int) -> Scope:
         metadata = self._proxy.metadata
-        scope = Scope(
+        return Scope(
             namespace=metadata.namespace,
             labels=metadata.labels,
             port=port,
             trust_domain=self._trust_domain,
             root_namespace=ROOT_NAMESPACE,
         )
+
+    def _tokens(self, scope: Scope) -> Chain:
+        issuers = [each.model for each in self._documents.request_authentications]
+        return authentication_chain(issuers, self._documents.key_sets, scope, time)
+
+    def _gate(self, scope: Scope) -> Gate | None:
+        """The authorizers outside that policies of this workload name; None where none does."""
+        named: dict[str, list[AuthorizationPolicy]] = {}
+        providers = {each.name: each for each in self._proxy.spec.extension_providers}
+        for document in self._documents.authorization_policies:
+            policy = document.model
+            if policy.spec.provider is None or policy.is_dry_run or not selects(policy, scope):
+                continue
+            name = policy.spec.provider.name
+            if name not in providers:
+                at = document.where(("spec", "provider", "name"))
+                expected = f"expected one of the Proxy's extensionProviders: {', '.join(providers) or 'it has none'}"
+                found = Problem("error", "reference", *at, document.title, "spec.provider.name", name, expected)
+                raise ConfigError([found])
+            named.setdefault(name, []).append(policy)
+        checks = [
+            compile_check(providers[name], index_rules(policies, "CUSTOM", scope), self._authorizer(providers[name]))
+            for name, policies in sorted(named.items())
+        ]
+        return Gate(tuple(checks), self._tokens(scope)) if checks else None
+
+    def _authorizer(self, provider: ExtensionProvider) -> str:
+        """The cluster of an authorizer outside, which need not be anywhere else in use."""
+        given = provider.envoy_ext_authz_http
+        assert given is not None  # the document's own rule
+        wanted = f"{given.service.rpartition('/')[2].lower()}:{given.port}"
+        for known in self._known_ports():
+            if wanted in known.authorities():
+                if known.cluster not in self._clusters:
+                    self._add_destination(self._backend(known))
+                return known.cluster
+        place = self._proxy.spec.extension_providers.index(provider)
+        field = f"spec.extensionProviders[{place}].envoyExtAuthzHttp.service"
+        raise self._error(field, wanted, "expected the host and port of a known service")
+
+    def _inbound_chain(self, scope: Scope) -> Chain:
         documents = self._documents
         limits = of_workload([each.model for each in documents.rate_limit_policies], scope)
         requests = of_workload([each.model for each in documents.request_policies], scope)
         faults = of_workload([each.model for each in documents.fault_policies], scope)
-        issuers = [each.model for each in documents.request_authentications]
         return (
-            authentication_chain(issuers, documents.key_sets, scope, time)
-            + authorization_chain([each.model for each in documents.authorization_policies], scope)
-            + rate_limit_chain(limits, f"port {port}", compile_policy_match, self.buckets)
+            authorization_chain([each.model for each in documents.authorization_policies], scope)
+            + rate_limit_chain(limits, f"port {scope.port}", compile_policy_match, self.buckets)
             + request_chain(requests, compile_policy_match)
             + fault_chain(faults, compile_policy_match, self.random)
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from meshd.core.chain import EMPTY_CHAIN, Chain
 from meshd.discovery.known_port import Place
+from meshd.filters.ext_authz import Gate
 from meshd.http.forwarding import Forwarding
 from meshd.net.dial import Dialler
 from meshd.net.tls import Mode, TlsIdentity
@@ -27,6 +28,7 @@ class Plan:
     services: Mapping[bytes, RouteTable]  # outbound: by authority, every name and port a service is known by
     fixed: RouteTable | None = None  # inbound, or a port that is one service's own: whatever the authority says
     tcp_cluster: str = ""  # where raw connections of this listener go
+    gate: Gate | None = None  # inbound: authorizers outside, asked before everything else
     chain: Chain = EMPTY_CHAIN  # run before routing; inbound: who may do what
 
     def table(self, authority: bytes) -> RouteTable | None:

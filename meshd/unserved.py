@@ -43,8 +43,6 @@ def _kinds(documents: Documents) -> Iterator[Problem]:
 
 def _authorization(documents: Documents) -> Iterator[Problem]:
     for document in documents.authorization_policies:
-        if document.model.spec.action == "CUSTOM":
-            yield _problem(document, ("spec", "action"), f"action CUSTOM {WHY}")
         yield from _conditions(document)
 
 

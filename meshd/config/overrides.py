@@ -38,13 +38,13 @@ def from_environment(environ: Mapping[str, str]) -> tuple[list[Override], list[s
     found: list[Override] = []
     strange: list[str] = []
     for name in sorted(environ):
-        if not name.startswith(PREFIX) or _SERVICE_LINK.match(name):
+        if not name.startswith(PREFIX):
             continue
         words = name.removeprefix(PREFIX)
         path = _METADATA.get(words) or _find(words.split("_"), ProxySpec, ("spec",))
         if path is not None:
             found.append(Override(path, environ[name], f"env {name}"))
-        else:
+        elif not _SERVICE_LINK.match(name):
             hint = did_you_mean(name, [PREFIX + known for known in (*_METADATA, *_names(ProxySpec))])
             strange.append(f"{name} names no field of a Proxy; {hint}" if hint else f"{name} names no field of a Proxy")
     return found, strange

@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 from pydantic import Field, PlainValidator, WithJsonSchema
 
 from meshd.config.address import Address
-from meshd.config.model import DNS_NAME, Fault, Many, Model, Nullable, Resource
+from meshd.config.extension_provider import ExtensionProvider
+from meshd.config.model import DNS_NAME, Fault, Many, Model, Nullable, Resource, repeats
 from meshd.config.scalars import Duration, Fraction, HttpUrl, ListenAddress, TargetAddress, Text, TrustDomain, refusal
 
 Protocol = Literal["auto", "http", "http2", "grpc", "tcp", "tls"]
@@ -104,11 +105,13 @@ class ProxySpec(Model):
     admin: Annotated[Admin | None, Nullable()] = Field(default_factory=Admin)
     policies: Many[Text] = ("policies/",)
     telemetry: Annotated[Telemetry | None, Nullable()] = Field(default_factory=Telemetry)
+    extension_providers: Annotated[Many[ExtensionProvider], Field(max_length=64)] = ()
 
     def faults(self) -> Iterator[Fault]:
         """There is something to listen on, and no address twice."""
         if not self.inbound and not self.outbound:
             yield Fault(("inbound",), "expected at least one inbound app or one outbound listener", rule="missing")
+        yield from repeats(("extensionProviders",), (each.name for each in self.extension_providers), "name")
         first: dict[Address, str] = {}
         listens = [(("inbound", place, "listen"), each.listen) for place, each in enumerate(self.inbound)]
         listens += [(("outbound", place, "listen"), each.listen) for place, each in enumerate(self.outbound)]

@@ -1,6 +1,7 @@
 """What policies ask of the forwarder, for one exchange. Most exchanges have none of it."""
 
 from meshd.core.endpoint import Endpoint
+from meshd.core.head import Headers
 
 NO_LIMIT = float("inf")
 
@@ -15,6 +16,7 @@ class Asked:
         "max_request",  # float: octets of request body, infinite for no limit
         "max_response",  # float: octets of response body
         "mirrors",  # list[str]: clusters that get a copy
+        "told",  # Headers: fields of an authorizer's answer for the client
     )
 
     def __init__(self) -> None:
@@ -24,6 +26,7 @@ class Asked:
         self.max_request = NO_LIMIT
         self.max_response = NO_LIMIT
         self.mirrors: list[str] = []
+        self.told: Headers = []
 
     def __repr__(self) -> str:
         return f"<Asked bodies of at most {self.max_request} and {self.max_response} octets>"

@@ -39,10 +39,10 @@ class Authorizer:
         selected = [policy for policy in policies if selects(policy, scope)]
         enforced = [policy for policy in selected if not policy.is_dry_run]
         self.policies = tuple(f"{policy.namespace}/{policy.name}" for policy in selected)
-        self._deny = _index(enforced, "DENY", scope)
-        self._allow = _index(enforced, "ALLOW", scope)
-        self._audit = _index(enforced, "AUDIT", scope)
-        self._shadow = _index([policy for policy in selected if policy.is_dry_run], "", scope)
+        self._deny = index_rules(enforced, "DENY", scope)
+        self._allow = index_rules(enforced, "ALLOW", scope)
+        self._audit = index_rules(enforced, "AUDIT", scope)
+        self._shadow = index_rules([policy for policy in selected if policy.is_dry_run], "", scope)
         self.has_allow = any(policy.spec.action == "ALLOW" for policy in enforced)
 
     def decide(self, exchange: Exchange) -> Verdict:
@@ -120,7 +120,7 @@ def selects(policy: AuthorizationPolicy, scope: Scope) -> bool:
     return wanted.items() <= scope.labels.items()
 
 
-def _index(policies: list[AuthorizationPolicy], action: str, scope: Scope) -> RuleIndex[Entry]:
+def index_rules(policies: Iterable[AuthorizationPolicy], action: str, scope: Scope) -> RuleIndex[Entry]:
     """The rules of every policy with that action (of any, when empty), in the order of the policies' names."""
     found: list[tuple[Entry, Rule]] = []
     for policy in sorted(policies, key=lambda each: (each.namespace, each.name)):

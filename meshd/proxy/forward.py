@@ -21,6 +21,7 @@ from meshd.http.events import End
 from meshd.net import wait
 from meshd.proxy import tunnel
 from meshd.proxy.flight import NEVER, Cut, Flight
+from meshd.proxy.gate import pass_gate
 from meshd.proxy.hedge import Rival
 from meshd.proxy.mirror import Copies
 from meshd.proxy.rescue import CRASHED, LOOPED, NO_BACKEND, NO_ROUTE, RESPONSE_TOO_LARGE, rescue
@@ -46,6 +47,10 @@ async def carry(flight: Flight, plan: Plan) -> Reply | None:
     """
     exchange = flight.exchange
     try:
+        if plan.gate is not None and exchange.request_id:
+            refusal = await pass_gate(flight, plan.gate, partial(_carry_question, plan))
+            if refusal is not None:
+                return refusal
         reply, target, cluster = admit(exchange, plan)
         if exchange.delay:
             await _hold(flight, wait.now() + exchange.delay)
@@ -86,6 +91,10 @@ def admit(exchange: Exchange, plan: Plan) -> tuple[Reply | None, Target | None, 
         if (reply := step(exchange)) is not None:
             return reply, None, None
     return None, target, cluster
+
+
+async def _carry_question(plan: Plan, flight: Flight, cluster: str) -> None:
+    await _Trip(flight, plan, Target(cluster), plan.clusters[cluster]).run()
 
 
 async def _hold(flight: Flight, until: float) -> None:
@@ -176,7 +185,8 @@ class _Trip:
         """One try at one endpoint: its response head, or None when there is to be another. Raises the last error."""
         cluster = self.cluster
         attempts = self.exchange.attempts
-        now = wait.now() if attempts or self.exchange.delay else self.exchange.started
+        waited = attempts or self.exchange.delay or self.plan.gate is not None
+        now = wait.now() if waited else self.exchange.started
         key = cluster.key_of(self.exchange) if cluster.key_of is not None else 0
         endpoint = None
         if self.exchange.asked is not None and not attempts:
