@@ -194,6 +194,8 @@ def lines_of(found: Explanation, terminal: Terminal) -> list[str]:
     way = f"{found.listener}{f', mutual TLS {found.mode}' if found.mode else ''}"
     lines = [terminal.paint(printable(request), BOLD) + terminal.paint(f"  ({way})", DIM)]
     lines.append(verdict_line(found.answer, terminal))
+    if question.caller and not question.inbound:
+        lines.append("  (outbound, the caller is the sidecar's own app: --from is not looked at)")
     if found.hint:
         lines.append(f"  nobody knows {printable(question.authority)}; {found.hint}")
     if question.inbound and found.answer.kind not in ("refused", "malformed"):
@@ -203,6 +205,9 @@ def lines_of(found: Explanation, terminal: Terminal) -> list[str]:
     if found.answer.split:
         rows = [[cluster or "(no such backend)", f"{percent:g} %"] for cluster, percent in found.answer.split]
         lines += ["", "Split", *table(rows)]
+    if len(found.chances) > 1:
+        rows = [[f"below {share:g} of 100", _told(answer)] for share, answer in found.chances]
+        lines += ["", "By chance: what is drawn decides, and each fault draws for itself", *table(rows)]
     if found.changes:
         rows = [[each.of, f"{each.text}: {_told(each.answer)}"] for each in found.changes]
         lines += ["", "Smallest changes that would alter it", *table(rows)]

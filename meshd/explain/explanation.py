@@ -1,9 +1,10 @@
 """Everything there is to say about one request: what becomes of it, by which rules and routes, and what would change
 it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from meshd.explain.authorization import RuleTrace, trace_rules
+from meshd.explain.chance import turns
 from meshd.explain.changes import Change, smallest_changes
 from meshd.explain.question import Question
 from meshd.explain.routes import RouteTrace, nearest_authority, trace_routes
@@ -23,6 +24,7 @@ class Explanation:
     rules: tuple[RuleTrace, ...]
     routes: tuple[RouteTrace, ...]
     hint: str  # the service that may be meant, when nobody knows the one that was named
+    chances: tuple[tuple[float, Answer], ...]  # what is drawn up to each number, of 100; one where nothing is drawn
     changes: tuple[Change, ...]
 
     def as_json(self) -> dict[str, Json]:
@@ -43,6 +45,7 @@ class Explanation:
             "authorization": [_rule(rule) for rule in self.rules],
             "routes": [_route(route) for route in self.routes],
             "hint": self.hint or None,
+            "chances": [{"up_to": share, "outcome": answer_json(each)} for share, each in self.chances],
             "changes": [
                 {"of": each.of, "change": each.text, "outcome": answer_json(each.answer)} for each in self.changes
             ],
@@ -67,7 +70,8 @@ def explain(world: World, question: Question) -> Explanation:
             near = nearest_authority(plan, question.authority)
             hint = f"did you mean {near!r}?" if near else ""
     changes = smallest_changes(world, question, answer)
-    return Explanation(question, plan.name, _mode(plan), answer, rules, routes, hint, changes)
+    chances = turns(lambda draw: world.ask(replace(question, draw=draw)), lambda drawn: drawn.outcome)
+    return Explanation(question, plan.name, _mode(plan), answer, rules, routes, hint, tuple(chances), changes)
 
 
 def _mode(plan: Plan) -> str:

@@ -109,6 +109,20 @@ def test_a_name_that_nobody_knows(file, capsys):
     assert "nobody knows wep; did you mean 'web'?" in capsys.readouterr().out
 
 
+def test_outbound_the_caller_is_the_app(file, capsys):
+    assert explain(file, "--outbound", "--to", "web", "--from", "other/somebody") == 0
+    assert "--from is not looked at" in capsys.readouterr().out
+
+
+def test_what_chance_decides(file, tmp_path, capsys):
+    (tmp_path / "policies" / "fault.yaml").write_text(
+        "apiVersion: meshd.dev/v1alpha1\nkind: FaultPolicy\nmetadata: {name: f, namespace: shop}\n"
+        "spec: {targetRefs: [{name: web}], rules: [{abort: {status: 503, percentage: 5}}]}\n"
+    )
+    assert explain(file, "--to", "web") == 0
+    assert "\n  below 5 of 100    answered with 503 (fault_filter_abort)\n" in capsys.readouterr().out
+
+
 def test_as_json(file, capsys):
     assert explain(file, "--to", "web", "--json") == 0
     told = json.loads(capsys.readouterr().out)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.drawn import guarded, inbounds, outbounds, policies, routes
-from support.worlds import allow, inbound, outbound, route, service, world_of
+from support.worlds import allow, inbound, outbound, resource, route, service, world_of
 
 from meshd.core.cells import Cells
 from meshd.core.errors import ProtocolError
@@ -105,7 +105,7 @@ def test_routing_is_explained_as_it_happens(drawn, question):
 def test_as_json_is_plain_and_whole():
     world = world_of(allow({"to": [{"operation": {"methods": ["GET"]}}]}))
     told = json.loads(json.dumps(explain(world, inbound("PUT")).as_json()))
-    assert set(told) == {"request", "mtls", "outcome", "authorization", "routes", "hint", "changes"}
+    assert set(told) == {"request", "mtls", "outcome", "authorization", "routes", "hint", "chances", "changes"}
     assert (told["mtls"], told["outcome"]["kind"], told["outcome"]["status"]) == ("STRICT", "denied", 403)
     assert told["authorization"][0]["failed"] == 'methods: ["GET"]'
     assert told["changes"][0]["change"] == "method GET"
@@ -126,3 +126,16 @@ def test_a_hint_for_a_name_that_nobody_knows():
 def test_nonsense_is_refused():
     with pytest.raises(Unaskable):
         explain(world_of(), inbound("G T"))
+
+
+def test_what_chance_decides():
+    rules = [{"delay": {"fixed": "2s", "percentage": 10}, "abort": {"status": 503, "percentage": 5}}]
+    fault = resource("FaultPolicy", "meshd.dev/v1alpha1", "f", {"targetRefs": [{"name": "web"}], "rules": rules})
+    found = explain(world_of(*WEB, fault), outbound())
+    assert [(share, each.kind, each.status, each.delay) for share, each in found.chances] == [
+        (5, "answered", 503, 2),
+        (10, "forwarded", 0, 2),
+        (100, "forwarded", 0, 0),
+    ]
+    assert (found.answer.kind, found.answer.delay) == ("forwarded", 0)
+    assert [share for share, _ in explain(world_of(*WEB), outbound()).chances] == [100]
