@@ -204,7 +204,7 @@ class _Compiler:
     def _sticky(self, policy: BackendPolicy) -> str:
         """The caller of what goes out here is always this workload."""
         by = policy.spec.sticky_split or ""
-        return f"key:{self._proxy.spiffe_id}" if by == "principal" else by
+        return f"key:{self._proxy.spiffe_id or self._proxy_name.decode()}" if by == "principal" else by
 
     def _policy_for(self, known: KnownPort) -> BackendPolicy | None:
         found = None

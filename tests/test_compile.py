@@ -10,8 +10,11 @@ from meshd.config.errors import ConfigError
 from meshd.config.load import load_policies
 from meshd.core.chain import EMPTY_CHAIN
 from meshd.core.endpoint import Tls
+from meshd.core.exchange import Attempt
+from meshd.core.head import ResponseHead
 from meshd.core.route import RetryPolicy, Route
 from meshd.discovery.known_port import Place
+from meshd.filters.buckets import OCTETS, Buckets
 from meshd.identity.credentials import load_credentials
 from meshd.net.tls import Mode
 from meshd.upstream.cluster import ClusterSettings
@@ -331,7 +334,7 @@ def test_a_listener_of_one_service_asks_for_no_name(build):
     ("spec", "field"),
     [
         ("outbound: [{listen: '127.0.0.1:0', service: 'gone:80'}]", "spec.outbound[0].service"),
-        ("outbound: [{listen: '127.0.0.1:0', protocol: grpc}]", "spec.outbound[0].protocol"),
+        ("outbound: [{listen: '127.0.0.1:0', protocol: tls}]", "spec.outbound[0].protocol"),
         ("inbound: [{listen: '127.0.0.1:0', app: '127.0.0.1:1', protocol: tcp}]", "spec.inbound[0].protocol"),
         (INBOUND, "spec.identity"),
     ],
@@ -450,3 +453,81 @@ spec: {}
     steps = build(PLAIN, policy, allow_nothing, spec=INBOUND).plans["inbound-0"].chain.on_request
     assert [step(exchange_of()).status for step in steps] == [403, 503]
     assert build(service(), policy).plans["outbound-0"].chain is EMPTY_CHAIN
+
+
+OURS = "apiVersion: meshd.dev/v1alpha1\nmetadata: {name: p, namespace: shop}\n"
+LIMIT = OURS + "kind: RateLimitPolicy\nspec: {ATTACHED, rules: [{requests: 1, per: hour}]}"
+TEAPOT = OURS + "kind: RequestPolicy\nspec: {ATTACHED, rules: [{respond: {status: 418}}]}"
+
+
+def outcomes(chain):
+    """What each step answers to two requests, one after the other."""
+    replies = [[step(exchange_of()) for step in chain.on_request] for _ in range(2)]
+    return [[reply.status if reply is not None else 0 for reply in each] for each in replies]
+
+
+@pytest.mark.parametrize("attached", ["targetRefs: [{name: web}]", "selector: {matchLabels: {app: web}}"])
+def test_limits_come_before_answers_and_those_before_faults(build, attached):
+    policies = [each.replace("ATTACHED", attached) for each in (FAULTS, TEAPOT, LIMIT)]
+    if attached.startswith("target"):
+        chain = found(build(service(), *policies)).chain
+    else:
+        chain = build(PLAIN, *policies, spec=INBOUND).plans["inbound-0"].chain
+    assert outcomes(chain) == [[0, 418, 503], [429, 418, 503]]
+
+
+def test_buckets_are_shared_by_whoever_is_given_the_same(build, tmp_path):
+    text = service() + "\n---\n" + LIMIT.replace("ATTACHED", "targetRefs: [{name: web}]")
+    (tmp_path / "limit.yaml").write_text(text)
+    documents, shared = load_policies([tmp_path / "limit.yaml"]), Buckets(bytearray(OCTETS))
+    snapshots = [compile_snapshot(proxy(), documents, None, None, buckets=each) for each in (shared, shared, None)]
+    chains = [found(snapshot).chain for snapshot in snapshots]
+    statuses = [[step(exchange_of()) for step in chain.on_request] for chain in chains]
+    assert [reply.status if reply else 0 for (reply,) in statuses] == [0, 429, 0]
+
+
+@pytest.mark.parametrize(
+    ("by", "sticky"),
+    [
+        ("request-id", "request-id"),
+        ("'cookie:user'", "cookie:user"),
+        ("principal", "key:web.shop"),
+    ],
+)
+def test_what_a_split_is_sticky_by(build, by, sticky):
+    assert found(build(service(), backend_policy(f"stickySplit: {by}"))).sticky == sticky
+
+
+def test_what_an_attempt_may_take(build):
+    spec = "retry: {perTryTimeout: 1s, hedgeOnPerTryTimeout: true, perTryIdleTimeout: 2s}"
+    route = found(build(service(), backend_policy(spec)))
+    assert (route.attempt_timeout, route.hedge, route.attempt_idle_timeout) == (1.0, True, 2.0)
+    route = found(build(service()))
+    assert (route.attempt_timeout, route.hedge, route.attempt_idle_timeout) == (None, False, None)
+
+
+KEEPING = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: r, namespace: shop}
+spec:
+  parentRefs: [{group: "", kind: Service, name: web}]
+  rules: [{backendRefs: [{name: web, port: 80}], sessionPersistence: {type: Header, header: {name: s}}}]
+"""
+
+
+def test_sessions_know_the_endpoints_of_the_moment(build):
+    snapshot = build(service(), KEEPING)
+    cluster, route = snapshot.clusters["shop/web:80"], found(snapshot)
+    exchange, head = exchange_of(), ResponseHead(200)
+    exchange.cluster = cluster.name
+    exchange.attempts.append(Attempt(cluster.endpoints[0], 0.0))
+    route.chain.on_response[0](exchange, head)
+    token = head.get(b"s").decode()
+    again = exchange_of(headers=[("s", token)])
+    assert route.chain.on_request[0](again) is None
+    assert again.asked.endpoint is cluster.endpoints[0]
+    cluster.update([])
+    gone = exchange_of(headers=[("s", token)])
+    route.chain.on_request[0](gone)
+    assert gone.asked is None
