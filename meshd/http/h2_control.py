@@ -1,9 +1,12 @@
 """The frames of the connection itself: SETTINGS, PING and GOAWAY, and PUSH_PROMISE, which nobody may send us."""
 
+from collections.abc import Callable
+from typing import ClassVar
+
 from meshd.http.h2_engine import Offer
 from meshd.http.h2_events import Code, ConnectionFailed, GoneAway, PingAcked, SettingsChanged, WindowOpened
 from meshd.http.h2_floods import FloodLimits
-from meshd.http.h2_frames import ACK, LARGEST, Frame
+from meshd.http.h2_frames import ACK, LARGEST, Frame, Kind
 from meshd.http.h2_library import Library
 from meshd.http.h2_session import Session
 
@@ -74,3 +77,10 @@ class ControlSession(Session):
 
     def _gone_away(self, code: int) -> None:
         """What the peer's GOAWAY means for open streams."""
+
+    HANDLERS: ClassVar[dict[int, Callable[["ControlSession", Frame], None]]] = {
+        Kind.SETTINGS: _on_settings,
+        Kind.PUSH_PROMISE: _on_push,
+        Kind.PING: _on_ping,
+        Kind.GOAWAY: _on_goaway,
+    }

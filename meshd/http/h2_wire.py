@@ -3,6 +3,7 @@ library gets to hear.
 """
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from meshd.core.errors import ProtocolError
 from meshd.core.head import Headers
@@ -31,25 +32,13 @@ from meshd.http.limits import Limits
 class WireSession(ControlSession):
     """A session that hears frames."""
 
-    __slots__ = ("_block", "_handlers", "_heads", "_reader")
+    __slots__ = ("_block", "_heads", "_reader")
 
     def __init__(self, offer: Offer, heads: Limits, limits: FloodLimits, library: Library) -> None:
         super().__init__(offer, limits, library)
         self._heads = heads
         self._reader = FrameReader(b"" if self.client else PREFACE)
         self._block: HeaderBlock | None = None  # one that has not come in full
-        self._handlers: dict[int, Callable[[Frame], None]] = {
-            Kind.DATA: self._on_data,
-            Kind.HEADERS: self._on_headers,
-            Kind.PRIORITY: self._on_priority,
-            Kind.RST_STREAM: self._on_reset,
-            Kind.SETTINGS: self._on_settings,
-            Kind.PUSH_PROMISE: self._on_push,
-            Kind.PING: self._on_ping,
-            Kind.GOAWAY: self._on_goaway,
-            Kind.WINDOW_UPDATE: self._on_window_update,
-            Kind.CONTINUATION: self._on_continuation,
-        }
         if not self.client:
             self._engine.feed(PREFACE)
 
@@ -86,11 +75,11 @@ class WireSession(ControlSession):
             raise ConnectionFailed(Code.PROTOCOL_ERROR, "another frame within a header block")
         if not self._settled and kind != Kind.SETTINGS:
             raise ConnectionFailed(Code.PROTOCOL_ERROR, "the first frame is not SETTINGS")
-        handler = self._handlers.get(kind)
+        handler = self._HANDLERS.get(kind)
         if handler is None:
             self._floods.glitch(self._now)  # types that we do not know are ignored (RFC 9113 section 4.1)
         else:
-            handler(frame)
+            handler(self, frame)
 
     def _is_idle(self, stream: int) -> bool:
         """Whether nobody has opened that stream yet."""
@@ -252,3 +241,13 @@ class WireSession(ControlSession):
             self._events.append(WindowOpened(frame.stream))
         elif state is not None:  # the library has reset the stream
             self._broken(state, Code.FLOW_CONTROL_ERROR, "a window beyond all bounds")
+
+    _HANDLERS: ClassVar[dict[int, Callable[["WireSession", Frame], None]]] = {
+        **ControlSession.HANDLERS,
+        Kind.DATA: _on_data,
+        Kind.HEADERS: _on_headers,
+        Kind.PRIORITY: _on_priority,
+        Kind.RST_STREAM: _on_reset,
+        Kind.WINDOW_UPDATE: _on_window_update,
+        Kind.CONTINUATION: _on_continuation,
+    }

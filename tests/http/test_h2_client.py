@@ -223,3 +223,12 @@ def test_a_window_of_nothing_stops_the_upload(library):
     assert session.send_data(stream, bytes(10**6), end=True) == 0
     assert [kind for kind, *_ in frames(session.data_to_send())] == [Kind.HEADERS]
     assert ResponseHead(200).status == 200
+
+
+@libraries
+def test_trailers_behind_the_end_reset_their_stream(library):
+    session = client(library)
+    stream = session.send_request(RequestHead(b"POST", b"/", b"a"), 0.0)
+    session.receive(headers(stream, OK, end=True), 0.0)
+    [reset] = session.receive(headers(stream, [(b"x", b"y")], end=True), 0.0)
+    assert (reset.stream, reset.code) == (stream, Code.STREAM_CLOSED)

@@ -1,6 +1,7 @@
 """The library, kept out of trouble."""
 
 import struct
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from support.http2 import LIBRARIES, SETTINGS, frames, some_frames
 
 from meshd.http.h2_engine import TABLE_SIZE, Engine, Offer
 from meshd.http.h2_events import Code, ConnectionFailed
-from meshd.http.h2_frames import PREFACE, Kind, frame
+from meshd.http.h2_frames import PREFACE, Kind, frame, window_update
 
 libraries = pytest.mark.parametrize("library", LIBRARIES, ids=repr)
 
@@ -100,3 +101,25 @@ def test_data_is_cut_into_frames_that_the_peer_takes(library, size):
     )
     assert count == len(found)
     assert [flags for _, flags, _, _ in found] == [0] * (count - 1) + [1]
+
+
+@libraries
+@pytest.mark.parametrize("kind", [IndexError, KeyError, ValueError, AssertionError, struct.error, RecursionError])
+def test_whatever_the_library_trips_over_is_the_end_of_the_connection(library, kind):
+    class Tripping(library.connection):
+        def receive_data(self, _):
+            raise kind("tripped")
+
+    engine = Engine(replace(library, connection=Tripping), Offer(), 1, client=True)
+    with pytest.raises(ConnectionFailed, match="tripped") as caught:
+        engine.feed(SETTINGS)
+    assert caught.value.code == Code.PROTOCOL_ERROR
+    assert repr(engine) == f"<Engine {library.name}>"
+
+
+@libraries
+def test_a_window_beyond_all_bounds_resets_its_stream(library):
+    engine, _ = opened(library)
+    engine.feed_head(1, end=False)
+    assert not engine.feed_window_update(window_update(1, 5))
+    assert engine.feed_window_update(window_update(1, 2**31 - 1))

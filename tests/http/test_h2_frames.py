@@ -10,8 +10,10 @@ from meshd.http.h2_frames import (
     MAX_FRAME,
     PADDED,
     PREFACE,
+    PRIORITY_FLAG,
     Frame,
     FrameReader,
+    HeaderBlock,
     Kind,
     frame,
     goaway_frame,
@@ -98,3 +100,23 @@ def test_a_reader_waits_with_less_than_a_frame():
     assert reader.next_frame() is None
     assert reader.partial
     assert repr(reader) == "<FrameReader 2 octets waiting>"
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags", "payload", "wrong"),
+    [
+        (Kind.PRIORITY, 0, b"\0\0\0\3\x0f", True),
+        (Kind.PRIORITY, 0, b"\x80\0\0\3\x0f", True),
+        (Kind.PRIORITY, 0, b"\0\0\0\1\x0f", False),
+        (Kind.HEADERS, PRIORITY_FLAG, b"\0\0\0\3\x0f", True),
+        (Kind.HEADERS, PRIORITY_FLAG | PADDED, b"\0\0\0\0\3\x0f", True),
+        (Kind.HEADERS, 0, b"\0\0\0\3\x0f", False),
+    ],
+)
+def test_a_stream_that_depends_on_itself(kind, flags, payload, wrong):
+    assert Frame(frame(kind, flags, 3, payload)).depends_on_itself == wrong
+
+
+def test_what_frames_look_like():
+    assert repr(Frame(frame(Kind.DATA, 1, 3, b"ab"))) == "<Frame 0 flags 0x1 stream 3 2 octets>"
+    assert repr(HeaderBlock(Frame(frame(Kind.HEADERS, 0, 3, b"ab")), b"ab")) == "<HeaderBlock 3 1 parts 2 octets>"

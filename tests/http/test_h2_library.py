@@ -58,3 +58,25 @@ def test_decoding_stops_at_the_limit(library):
         FieldDecoder(library, 65536).decode(bomb)
     with pytest.raises(HeaderListTooLarge):
         FieldDecoder(library, 65536).decode(b"\x82" * 3000)
+
+
+class Panic(BaseException):
+    """What a Rust panic looks like."""
+
+
+Panic.__name__ = "PanicException"
+
+
+@libraries
+@pytest.mark.parametrize(
+    ("raised", "seen"), [(ValueError, BadHeaderBlock), (Panic, BadHeaderBlock), (KeyboardInterrupt, KeyboardInterrupt)]
+)
+def test_whatever_the_decoder_trips_over_is_a_bad_block(library, raised, seen):
+    class Tripping:
+        def decode(self, _, *, raw):
+            raise raised(raw)
+
+    decoder = FieldDecoder(library, 65536)
+    decoder._decoder = Tripping()
+    with pytest.raises(seen):
+        decoder.decode(b"\x82")

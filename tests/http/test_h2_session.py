@@ -304,3 +304,27 @@ def test_output_is_collected_once(library):
     session.send_request(post(0), 0.0, end=True)
     assert [kind for kind, *_ in frames(session.data_to_send())] == [Kind.HEADERS]
     assert session.data_to_send() == b""
+
+
+@libraries
+def test_a_message_may_end_without_body_and_trailers(library):
+    wire = Wire(library)
+    stream = wire.client.send_request(post(), 0.0)
+    wire.client.send_trailers(stream, [])
+    wire.carry()
+    assert isinstance(wire.heard_by_server[-1], Ended)
+    wire.server.send_head(stream, ResponseHead(200))
+    wire.server.send_trailers(stream, [(b"content-length", b"1")])  # nobody may believe that
+    wire.carry()
+    assert [event.trailers for event in wire.heard_by_client if isinstance(event, Ended)] == [[]]
+
+
+@libraries
+def test_what_is_thrown_away_still_keeps_to_the_window(library):
+    session = server(library)
+    session.receive(headers(1, POST), 0.0)
+    session.reset(1)
+    session.receive(data(1, bytes(16384)) * 64, 0.0)
+    assert session.closed is None
+    session.receive(data(1, bytes(16384)) * 65, 0.0)
+    assert session.closed.code == Code.FLOW_CONTROL_ERROR
