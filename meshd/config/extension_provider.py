@@ -14,7 +14,7 @@ from pydantic import Field
 from meshd.config.model import Fault, Labels, Many, Model, Unsupported
 from meshd.config.scalars import LongDuration, Port, Text
 
-_PATTERN: Final = re.compile(r"\*|\*?[A-Za-z0-9!#$%&'+.^_`|~-]+\*?\Z")
+_PATTERN: Final = re.compile(r"(\*|\*?[A-Za-z0-9!#$%&'+.^_`|~-]+\*?)\Z")
 _STATUS: Final = re.compile(r"[45][0-9][0-9]\Z")
 _LISTS: Final = (
     "include_request_headers_in_check",
