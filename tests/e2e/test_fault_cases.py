@@ -94,7 +94,7 @@ def test_fault_all_down_and_start_order(rig, places):
     for number in range(50):
         assert rig.ask("down", f"/down-{number}", wait=2).status in (502, 503)
     with Origin(port=places["ports"]["down"]):
-        until(lambda: rig.ask("down", "/up").status == 200, 2, "recovery")
+        until(lambda: rig.ask("down", "/up").status == 200, 10, "recovery")
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -146,7 +146,7 @@ def test_fault_pool_leak_and_cross_talk(rig, plain):
     with ThreadPoolExecutor(10) as pool:
         assert all(pool.map(one, paths))
     until(lambda: (rig.endpoint("plain")["leased"], rig.endpoint("plain")["active"]) == (0, 0), 10)
-    until(lambda: descriptors(rig) <= before + 20, 5, "the descriptors")  # idle connections are kept
+    until(lambda: descriptors(rig) <= before + 20, 15, "the descriptors")  # idle connections are kept
 
 
 def test_fault_cancel_mid(rig, plain):
@@ -251,7 +251,7 @@ def test_fault_slow_upload_reader(rig, plain):
                 sent += client.sock.send(b"x" * 65536)
         go_on.set()
     assert sent < 32 * MB  # the buffers of the kernel on both sides
-    assert rig.resident() - before < 4 * MB
+    assert rig.resident() - before < 8 * MB
 
 
 def test_fault_slow_reader(rig, plain):
@@ -274,7 +274,7 @@ def test_fault_slow_reader(rig, plain):
         for _ in range(4):
             stack.enter_context(rig.connect()).send(request_of("plain", "/flood"))
         assert stopped.wait(10)
-        assert rig.resident() - before < 4 * MB
+        assert rig.resident() - before < 8 * MB
 
 
 def test_fault_pipelining_1000(rig):
