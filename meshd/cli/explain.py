@@ -223,6 +223,8 @@ def verdict_line(answer: Answer, terminal: Terminal) -> str:
 def _told(answer: Answer) -> str:
     """What becomes of it, as the end of a sentence."""
     later = f" after {answer.delay:g} s" if answer.delay else ""
+    if answer.asks:
+        return f"{_told(replace(answer, asks=()))}, if {' and '.join(answer.asks)} agrees"
     if answer.kind == "forwarded":
         route = answer.route.name if answer.route is not None else ""
         leaves = f" as {answer.forwarded}" if answer.forwarded else ""

@@ -8,6 +8,7 @@ from meshd.config.documents import Document, Documents
 from meshd.core.chain import Chain, RequestStep
 from meshd.core.exchange import Exchange
 from meshd.filters.authz import Authorizer, Entry
+from meshd.snapshot import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +38,22 @@ def authorizers(chain: Chain) -> Iterator[Authorizer]:
             yield owner
 
 
-def trace_rules(chain: Chain, exchange: Exchange, documents: Documents) -> tuple[RuleTrace, ...]:
-    """Every rule of the policies that select this workload, DENY before ALLOW, as the engine takes them."""
+def trace_rules(plan: Plan, exchange: Exchange, documents: Documents) -> tuple[RuleTrace, ...]:
+    """Every rule of the policies that select this workload, as the engine takes them: CUSTOM, DENY, ALLOW."""
     places = {_name(document): document for document in documents.authorization_policies}
     found: list[RuleTrace] = []
-    for step in chain.on_request:
+    steps = plan.chain.on_request
+    if plan.gate is not None:
+        steps = (*plan.gate.before.on_request, *steps)
+    for step in steps:
         authorizer = _owner(step)
         if authorizer is not None:
             found += _traces(authorizer, exchange, places)
         elif step(exchange) is not None:  # what comes before may validate a token, or end it all
             break
-    return tuple(found)
+    custom = [entry for check in plan.gate.checks for entry in check.rules.entries] if plan.gate is not None else []
+    asked = [_trace(each, exchange, places.get(each.verdict.policy), enforced=True, decided=False) for each in custom]
+    return (*asked, *found)
 
 
 def _traces(

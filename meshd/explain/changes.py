@@ -177,10 +177,13 @@ def _admitting(world: World, question: Question) -> tuple[Change, ...]:
 
 
 def _inbound_only(world: World) -> World:
-    """Authorization has nothing to do with what is called from here, and a smaller world compiles faster."""
-    spec = world.proxy.spec.model_copy(update={"outbound": ()})
-    documents = replace(world.documents, services=(), endpoint_slices=(), service_entries=(), http_routes=())
-    return World(world.proxy.model_copy(update={"spec": spec}), documents)
+    """Authorization has nothing to do with what is called from here, and a smaller world compiles faster. Authorizers
+    outside are services that are called: with such, nothing is left out."""
+    spec = world.proxy.spec
+    if spec.extension_providers:
+        return world
+    proxy = world.proxy.model_copy(update={"spec": spec.model_copy(update={"outbound": ()})})
+    return World(proxy, replace(world.documents, services=(), endpoint_slices=(), service_entries=(), http_routes=()))
 
 
 def _ask_with(

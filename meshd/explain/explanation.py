@@ -62,7 +62,7 @@ def explain(world: World, question: Question) -> Explanation:
     hint = ""
     if answer.kind not in ("refused", "malformed", "tunnel"):
         _, exchange = question.begin(plan)
-        rules = trace_rules(plan.chain, exchange, world.documents)
+        rules = trace_rules(plan, exchange, world.documents)
         table = plan.table(exchange.head.authority)
         if not question.inbound and table is not None:
             routes = trace_routes(table, exchange.head, world.documents)
@@ -93,6 +93,7 @@ def answer_json(answer: Answer) -> dict[str, Json]:
         "location": answer.location or None,
         "delay_s": answer.delay or None,
         "forwarded": answer.forwarded or None,
+        "asks": [*answer.asks],
     }
 
 

@@ -36,7 +36,7 @@ Fate: TypeAlias = Literal["same", "changed", "unsure", "skipped", "unreadable"]
 
 NEEDED: Final = ("direction", "method", "path", "authority", "response_flags")
 LOGGED: Final = (("user-agent", "user_agent"), ("x-forwarded-for", "x_forwarded_for"), ("x-request-id", "request_id"))
-UNDECIDED: Final = frozenset({"LOOP", "DPE", "ED", "INT"})  # ended before anybody decided
+UNDECIDED: Final = frozenset({"LOOP", "DPE", "ED", "INT", "UAEX"})  # not by what is replayed
 REFUSED_BEFORE: Final = "jwt_authn"  # by RequestAuthentication, whose word comes before that of any rule
 MOST_GROUPS: Final = 1000
 EXAMPLES: Final = 3

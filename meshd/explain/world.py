@@ -17,6 +17,7 @@ from meshd.core.reply import Reply
 from meshd.core.route import Route
 from meshd.explain.chance import Drawn
 from meshd.explain.question import Question, Unaskable
+from meshd.filters.ext_authz import Gate
 from meshd.net.tls import Mode
 from meshd.proxy.forward import admit
 from meshd.proxy.rescue import NO_BACKEND, NO_ROUTE
@@ -39,6 +40,7 @@ class Answer:
     location: str = ""  # of a redirect
     delay: float = 0.0  # seconds, injected
     forwarded: str = ""  # method, authority and target as they leave
+    asks: tuple[str, ...] = ()  # authorizers outside that are asked first, and are taken to agree
 
     @property
     def allowed(self) -> bool:
@@ -57,7 +59,7 @@ class Answer:
     def outcome(self) -> tuple[object, ...]:
         """Equal when a client could not tell two answers apart."""
         name = self.route.name if self.route is not None else ""
-        return self.kind, self.status, name, self.split, self.location, self.delay
+        return self.kind, self.status, name, self.split, self.location, self.delay, self.asks
 
 
 class World:
@@ -111,8 +113,10 @@ class World:
         if exchange.head.method == b"CONNECT":
             refusal = listener.connect(exchange)
             return _answer(exchange, plan, refusal) if refusal is not None else Answer("tunnel", 200, "connect")
-        reply, _, _ = admit(exchange, plan)
-        return _answer(exchange, plan, reply)
+        reply, asks = _pass_gate(exchange, plan.gate) if plan.gate is not None else (None, ())
+        if reply is None:
+            reply, _, _ = admit(exchange, plan)
+        return replace(_answer(exchange, plan, reply), asks=asks)
 
     def with_policy(self, old: Document[AuthorizationPolicy], new: AuthorizationPolicy | None) -> "World":
         """The same with another policy in the place of one, or without it. Raises ConfigError."""
@@ -126,6 +130,14 @@ class World:
 
     def __repr__(self) -> str:
         return f"<World of {self.proxy.namespace}/{self.proxy.name}: {self.snapshot!r}>"
+
+
+def _pass_gate(exchange: Exchange, gate: Gate) -> tuple[Reply | None, tuple[str, ...]]:
+    """What refuses it before anybody outside is asked; and who would be asked."""
+    for step in gate.before.on_request:
+        if (reply := step(exchange)) is not None:
+            return reply, ()
+    return None, tuple(check.name for check in gate.checks if check.rules.find(exchange) is not None)
 
 
 def _answer(exchange: Exchange, plan: Plan, reply: Reply | None) -> Answer:

@@ -8,7 +8,7 @@ from meshd.explain.authorization import authorizers, trace_rules
 def traces(question, *texts):
     world = world_of(*texts)
     plan = world.plan(question)
-    return trace_rules(plan.chain, question.begin(plan)[1], world.documents)
+    return trace_rules(plan, question.begin(plan)[1], world.documents)
 
 
 def methods(*names):

@@ -4,6 +4,7 @@ import pytest
 from support.worlds import STRANGER, allow, inbound, mtls, outbound, proxy_of, route, service, world_of
 
 from meshd.config.errors import ConfigError
+from meshd.explain.explanation import explain
 from meshd.explain.question import Unaskable
 
 ONLY_GET = allow({"to": [{"operation": {"methods": ["GET"]}}]})
@@ -107,3 +108,23 @@ def test_the_default_trust_domain():
     assert world_of(mtls("DISABLE"), identity=None).trust_domain == "cluster.local"
     assert repr(world_of()).startswith("<World of shop/reviews: <Snapshot 1: 2 listeners")
     assert proxy_of().spiffe_id == "spiffe://td/ns/shop/sa/reviews"
+
+
+def test_authorizers_outside_are_named_and_taken_to_agree():
+    provider = {"name": "door", "envoyExtAuthzHttp": {"service": "web.shop", "port": 80}}
+    custom = allow({"to": [{"operation": {"methods": ["PUT", "POST"]}}]}, action="CUSTOM", name="c").replace(
+        '"action"', '"provider": {"name": "door"}, "action"'
+    )
+    not_post = allow({"to": [{"operation": {"methods": ["POST"]}}]}, action="DENY", name="d")
+    world = world_of(service("web"), custom, not_post, extensionProviders=[provider])
+    put, get, post = (world.ask(inbound(method)) for method in ("PUT", "GET", "POST"))
+    assert (put.kind, put.asks, get.kind, get.asks) == ("forwarded", ("door",), "forwarded", ())
+    assert (post.kind, post.status, post.asks) == ("denied", 403, ("door",))
+    found = explain(world, inbound("POST"))
+    assert [(rule.action, rule.matched, rule.decided) for rule in found.rules] == [
+        ("CUSTOM", True, False),
+        ("DENY", True, True),
+    ]
+    assert [change.text for change in found.changes if change.of == "policy"] == [
+        "remove rule 0 of AuthorizationPolicy shop/d (f.yaml:5)"
+    ]
