@@ -70,6 +70,7 @@ class FaultRig:
     for those whose endpoints are given in `elsewhere`."""
 
     def __init__(self, mesh, policies: dict[str, dict | None], elsewhere: dict[str, list[str]] | None = None) -> None:
+        self.mesh = mesh
         self.apps: dict[str, App] = {}
         for name, spec in policies.items():
             if elsewhere is None or name not in elsewhere:
