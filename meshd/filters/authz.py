@@ -19,6 +19,7 @@ from meshd.filters.base import Scope
 from meshd.filters.rule_index import RuleIndex
 
 BODY = b"RBAC: access denied"
+MOST_EXPLAINED = 32  # rules that a denial is explained by: whoever is denied must not cost more than who is allowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Authorizer:
 
     def _explain(self, exchange: Exchange) -> Verdict:
         nearest, furthest, check = None, -1, None
-        for entry in self.allow:
+        for entry in self._allow.nearest(exchange, MOST_EXPLAINED):
             failure = entry.rule.first_failure(exchange)
             if failure is not None and failure[0] > furthest:
                 nearest, (furthest, check) = entry, failure

@@ -76,6 +76,12 @@ class RuleIndex(Generic[E]):
         asked = {place: entry for group in self._candidates(exchange) for place, entry in group}
         return [asked[place] for place in sorted(asked) if asked[place].rule.holds(exchange)]
 
+    def nearest(self, exchange: Exchange, most: int) -> list[E]:
+        """Entries that come near to matching, in order, at most so many: those that were asked, then the first ones."""
+        places = dict.fromkeys(place for group in self._candidates(exchange) for place, _ in group)
+        places.update(dict.fromkeys(range(min(most, len(self.entries)))))
+        return [self.entries[place] for place in sorted(list(places)[:most])]
+
     def _candidates(self, exchange: Exchange) -> Iterable[Group[E]]:
         if not (self._exact or self._folders or self._principals):
             return (self._always,)

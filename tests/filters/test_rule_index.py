@@ -83,6 +83,18 @@ def test_keys_of_principals():
     assert principal_keys(model, SCOPE) == {b"td/ns/a/sa/x", b"old-td/ns/a/sa/x", b"other/ns/a/sa/x"}
 
 
+@given(st.lists(rules, max_size=FEW * 3), requests, st.integers(1, 40))
+def test_the_nearest_are_those_asked_and_then_the_first(documents, exchange, most):
+    index = build(documents)
+    found = [entry.place for entry in index.nearest(exchange, most)]
+    asked = {place for group in index._candidates(exchange) for place, _ in group}
+    assert found == sorted(set(found))
+    assert len(found) == min(most, len(documents))
+    assert asked <= set(found) or set(found) <= asked
+    first = sorted(set(range(len(documents))) - asked)
+    assert sorted(set(found) - asked) == first[: len(set(found) - asked)]
+
+
 def test_few_of_many_rules_are_asked():
     asked = []
     documents = [rule(None, {"paths": [f"/s{place}/*"]}) for place in range(100)]
