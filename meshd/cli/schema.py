@@ -4,8 +4,7 @@ import argparse
 import json
 import sys
 
-from meshd.config.documents import KINDS
-from meshd.config.schema import json_schema
+from meshd.config.schema import READ, json_schema
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:  # argparse has no other name
@@ -20,8 +19,8 @@ def run(args: argparse.Namespace) -> int:
     """Print; the exit code."""
     kind: str | None = args.kind
     if kind is None:
-        width = max(map(len, KINDS))
-        for name, versions in KINDS.items():
+        width = max(map(len, READ))
+        for name, versions in READ.items():
             print(f"{name:<{width}}  {', '.join(versions)}")
         return 0
     try:

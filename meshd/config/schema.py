@@ -5,7 +5,11 @@ from typing import TypeAlias
 
 from meshd.config.documents import KINDS, OURS
 from meshd.config.errors import did_you_mean
-from meshd.config.model import ClusterResource, Model, Nullable, Unsupported
+from meshd.config.model import ClusterResource, Model, Nullable, Resource, Unsupported
+from meshd.config.policy_test import PolicyTest
+
+# Every kind that some command reads: documents that are loaded, and cases that `meshd test` puts to them.
+READ: Mapping[str, Mapping[str, type[Resource]]] = {**KINDS, "PolicyTest": {OURS: PolicyTest}}
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -14,9 +18,9 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def json_schema(kind: str) -> dict[str, Json]:
     """The schema of a kind, in its first version's form, with all versions that are accepted. Raises LookupError."""
-    versions = KINDS.get(kind)
+    versions = READ.get(kind)
     if versions is None:
-        hint = did_you_mean(kind, KINDS) or f"known kinds: {', '.join(KINDS)}"
+        hint = did_you_mean(kind, READ) or f"known kinds: {', '.join(READ)}"
         raise LookupError(f"no kind {kind!r}; {hint}")
     model = next(iter(versions.values()))
     schema: dict[str, Json] = model.model_json_schema(by_alias=True)

@@ -9,7 +9,7 @@ from support.documents import document, text_of
 from support.openapi import violations
 
 from meshd.config.documents import KINDS
-from meshd.config.schema import json_schema
+from meshd.config.schema import READ, json_schema
 
 
 def resolved(schema, whole):
@@ -24,11 +24,11 @@ def resolved(schema, whole):
     return {key: resolved(item, whole) for key, item in schema.items() if key != "$defs"}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", READ)
 def test_every_kind_has_a_schema(kind):
     schema = json_schema(kind)
     assert schema["properties"]["kind"] == {"const": kind}
-    assert schema["properties"]["apiVersion"]["enum"][0] == next(iter(KINDS[kind]))
+    assert schema["properties"]["apiVersion"]["enum"][0] == next(iter(READ[kind]))
     assert schema["additionalProperties"] is False
 
 
@@ -61,7 +61,7 @@ SPECS = {
 def fitting(kind):
     """The schema of a kind's spec, and a spec that loads."""
     whole = json_schema(kind)
-    text = text_of(kind, next(iter(KINDS[kind])), SPECS[kind])
+    text = text_of(kind, next(iter(READ[kind])), SPECS[kind])
     data = document(text).model.model_dump(by_alias=True, exclude_unset=True)
     return resolved(whole, whole)["properties"]["spec"], data["spec"]
 
