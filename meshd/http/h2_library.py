@@ -20,6 +20,7 @@ from meshd.http.h2_hpack import BadHeaderBlock, count_fields
 
 VARIABLE = "MESHD_H2"
 NAMES = ("jh2", "h2")
+FORGET_AFTER = 256  # streams, of which at most `Offer.streams` are open
 OVERHEAD = 32  # octets that each field of a list is said to have besides its own (RFC 7541 section 4.1)
 
 
@@ -95,8 +96,14 @@ def load(name: str) -> Library:
     connection = import_module(f"{name}.connection")
     settings = import_module(f"{name}.settings")
     hpack = import_module("hpack" if name == "h2" else f"{name}.hpack")
-    # It remembers how each of the last 65536 streams was closed, which is our sessions' business and 6 MiB.
-    frugal = type("Connection", (connection.H2Connection,), {"MAX_CLOSED_STREAMS": 16})
+    # It remembers how each of the last 65536 streams was closed, which is our sessions' business and 6 MiB. And it counts
+    # the open ones at every new one, by looking at each: the sessions hold both limits.
+    ours = {
+        "MAX_CLOSED_STREAMS": 16,
+        "open_inbound_streams": property(_not_counted),
+        "open_outbound_streams": property(_not_counted),
+    }
+    frugal = type("Connection", (connection.H2Connection,), ours)
     return Library(
         name,
         frugal,
@@ -107,6 +114,14 @@ def load(name: str) -> Library:
         import_module(f"{name}.events").StreamReset,
         hpack.NeverIndexedHeaderTuple,
     )
+
+
+def _not_counted(connection: H2Connection) -> int:
+    """None are open, as far as the library's own limit goes; forgets those that are closed, many at a time."""
+    if len(connection.streams) > FORGET_AFTER:
+        for stream in [stream for stream, state in connection.streams.items() if state.closed]:
+            del connection.streams[stream]
+    return 0
 
 
 def choose(environment: Mapping[str, str]) -> str:
