@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from support.documents import document, text_of
 from support.openapi import violations
 
-from meshd.config.documents import KINDS
 from meshd.config.schema import READ, json_schema
 
 
