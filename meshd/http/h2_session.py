@@ -248,7 +248,7 @@ class Session:
         self._forget(state, Departure.RESET_BY_US)
         self._events.append(Reset(state.id, code, details, by_peer=False))
         self._floods.control()
-        self._floods.reset(self._now)
+        self._count_reset()
 
     def _refuse(self, stream: int, code: int) -> None:
         """Reset a stream that was never opened. Raises ConnectionFailed when that is too often."""
@@ -256,7 +256,7 @@ class Session:
         self._resets_sent += 1
         self._departures.add(stream, Departure.RESET_BY_US)
         self._floods.control()
-        self._floods.reset(self._now)
+        self._count_reset()
 
     def _discard(self, octets: int) -> None:
         """Throw body away that the library does not hear of; the peer still paid for it with its window."""
@@ -283,6 +283,13 @@ class Session:
         details = UNPROCESSED if unprocessed else f"the peer reset the stream: {code_name(code)}"
         self._events.append(Reset(state.id, code, details, by_peer=True, unprocessed=unprocessed))
         if self._now - state.opened < PREMATURE:
+            self._count_reset()
+
+    def _count_reset(self) -> None:
+        """Resets are an attack on servers alone: a client has as many of them as it sends requests."""
+        if self.client:
+            self._floods.glitch(self._now)
+        else:
             self._floods.reset(self._now)
 
     def _give_back(self) -> None:

@@ -232,3 +232,15 @@ def test_trailers_behind_the_end_reset_their_stream(library):
     session.receive(headers(stream, OK, end=True), 0.0)
     [reset] = session.receive(headers(stream, [(b"x", b"y")], end=True), 0.0)
     assert (reset.stream, reset.code) == (stream, Code.STREAM_CLOSED)
+
+
+@libraries
+def test_a_server_may_reset_stream_after_stream(library):
+    """An upstream that is overloaded refuses, one that answers early cuts uploads off; neither ends the connection."""
+    session = client(library)
+    for number in range(1500):
+        stream = session.send_request(RequestHead(b"POST", b"/", b"a"), 0.0)
+        answer = headers(stream, OK, end=True) if number % 2 else b""
+        session.receive(answer + frame(Kind.RST_STREAM, 0, stream, bytes(4)), 0.0)
+        session.data_to_send()
+    assert session.closed is None

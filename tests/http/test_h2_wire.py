@@ -278,3 +278,16 @@ def test_a_stream_that_ended_well_is_over_for_good(library):
     assert session.closed is None
     session.receive(headers(1, GET, end=True), 0.0)
     assert session.closed.code == Code.STREAM_CLOSED
+
+
+@libraries
+def test_wrong_priorities_of_streams_that_are_over(library):
+    session = server(library)
+    session.receive(headers(1, GET, end=True) + headers(3, POST), 0.0)
+    session.send_head(1, ResponseHead(204), end=True)
+    session.reset(3)
+    session.data_to_send()
+    session.receive(frame(Kind.PRIORITY, 0, 1, bytes(4)) + frame(Kind.PRIORITY, 0, 3, bytes(4)), 0.0)
+    assert sent(session, Kind.RST_STREAM) == [(1, b"\0\0\0\6")]
+    session.receive(frame(Kind.PRIORITY, 0, 1, b"\0\0\0\3\x0f"), 0.0)
+    assert session.closed is None
