@@ -106,7 +106,7 @@ def _introduction(mesh: Mesh, seconds: float) -> str:
   up after {seconds:.1f} s. Storefront: http://{mesh.storefront}/reviews/7
   Admin pages: storefront http://{mesh.admin["storefront"]}/  reviews http://{mesh.admin["reviews"]}/
   Documents:   {mesh.policies} (change one and watch)
-  Why anything happened: curl 'http://{mesh.admin["reviews"]}/records?denied=1'
+  Why anything happened: meshd explain --last-denied --admin {mesh.admin["reviews"]}
 """
 
 

@@ -44,7 +44,8 @@ rules = st.fixed_dictionaries(
     },
 )
 policies = st.lists(
-    st.tuples(st.sampled_from(["ALLOW", "ALLOW", "DENY", "AUDIT"]), st.lists(rules, min_size=1, max_size=10)), max_size=3
+    st.tuples(st.sampled_from(["ALLOW", "ALLOW", "DENY", "AUDIT"]), st.lists(rules, min_size=1, max_size=10)),
+    max_size=3,
 )
 matches = st.fixed_dictionaries(
     {},
