@@ -96,8 +96,8 @@ def load(name: str) -> Library:
     connection = import_module(f"{name}.connection")
     settings = import_module(f"{name}.settings")
     hpack = import_module("hpack" if name == "h2" else f"{name}.hpack")
-    # It remembers how each of the last 65536 streams was closed, which is our sessions' business and 6 MiB. And it counts
-    # the open ones at every new one, by looking at each: the sessions hold both limits.
+    # It remembers how each of the last 65536 streams was closed, which is our sessions' business and 6 MiB. And it
+    # counts the open ones at every new one, by looking at each: the sessions hold both limits.
     ours = {
         "MAX_CLOSED_STREAMS": 16,
         "open_inbound_streams": property(_not_counted),
