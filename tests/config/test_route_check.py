@@ -29,6 +29,18 @@ def test_a_route_that_is_fine(tmp_path):
     assert warnings(tmp_path, route(f"- {SEND}")) == []
 
 
+CALLS = "- backendRefs: [{name: echo, port: 80}]"
+
+
+@pytest.mark.parametrize(("port", "warned"), [("", True), (", port: 80", True), (", port: 81", False)])
+def test_an_http_route_where_a_grpc_route_is(tmp_path, port, warned):
+    parent = f"parentRefs: [{{group: '', kind: Service, name: echo{port}}}]\n"
+    at_80 = "parentRefs: [{group: '', kind: Service, name: echo, port: 80}]\n"
+    found = warnings(tmp_path, route(f"- {SEND}", parent), route(CALLS, at_80, "GRPCRoute", "calls"))
+    said = [field for field, message in found if "only the GRPCRoute acts" in message]
+    assert said == (["spec.parentRefs[0]"] if warned else [])
+
+
 @pytest.mark.parametrize(
     ("parent", "field", "said"),
     [
