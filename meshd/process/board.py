@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from meshd.filters.buckets import OCTETS, Buckets
+from meshd.filters.buckets import Buckets, octets
 
 FIELDS: Final = 6
 UNRESPONSIVE: Final = 3.0  # seconds without a heartbeat after which health says so
@@ -98,7 +98,7 @@ class Board:
         size = (workers + 2) * FIELDS * 8
         cells = memoryview(mmap.mmap(-1, size)).cast("d")
         self._cells = cells
-        self.buckets = Buckets(mmap.mmap(-1, OCTETS))
+        self.buckets = Buckets(mmap.mmap(-1, octets(workers)), workers)
         self.bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.rows = [Row(cells[start : start + FIELDS], self.bell) for start in range(FIELDS, len(cells), FIELDS)]
 

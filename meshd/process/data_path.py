@@ -24,7 +24,7 @@ class ServerPath:
     def __init__(self, start: WorkerStart, recorder: Recorder) -> None:
         accepted = start.accepted
         telemetry = accepted.proxy.spec.telemetry
-        self._buckets = start.board.buckets
+        self._buckets = start.board.buckets.of(start.slot)
         snapshot = compile_accepted(accepted, buckets=self._buckets)
         sampler = Sampler(telemetry.sampling if telemetry else 0.0)
         self._server = Server(snapshot, start.sockets, recorder, sampler)

@@ -2,18 +2,20 @@
 
 import mmap
 import os
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshd.filters.buckets import OCTETS, SETS, WAYS, Buckets, Rate, bucket_key
+from meshd.filters.buckets import OCTETS, SETS, WAYS, Buckets, Rate, bucket_key, octets
 
 KEY = bucket_key("rule", b"")
+HOURLY = Rate(3600.0, 200)
 
 
 def table(sets=1):
-    return Buckets(bytearray(sets * WAYS * 16), sets)
+    return Buckets(bytearray(octets(1, sets)), sets=sets)
 
 
 class Naive:
@@ -107,21 +109,52 @@ def test_ever_new_keys_do_not_displace_who_owes_more(strangers):
 
 
 def test_the_table_never_grows():
-    memory = bytearray(2 * WAYS * 16)
-    buckets, rate = Buckets(memory, 2), Rate(1.0, 1)
+    memory = bytearray(octets(3, 2))
+    buckets, rate = Buckets(memory, 3, sets=2), Rate(1.0, 1)
     for number in range(10_000):
         buckets.take(bucket_key("rule", b"%d" % number), rate, number / 10)
-    assert len(memory) == 2 * WAYS * 16
+    assert len(memory) == octets(3, 2)
     assert repr(buckets) == f"<Buckets {2 * WAYS} of {2 * WAYS}>"
 
 
+def in_processes(*bodies):
+    """What each of these gives, as small whole numbers, run at the same time in processes of their own."""
+    pids = []
+    for body in bodies:
+        pids.append(os.fork())
+        if not pids[-1]:
+            os._exit(body())
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+
+
 def test_processes_that_share_the_memory_share_the_buckets():
-    buckets, rate = Buckets(mmap.mmap(-1, OCTETS)), Rate(1.0, 5)
-    assert not buckets.take(bucket_key("rule", b"a"), rate, 9.0)
-    child = os.fork()
-    if not child:
-        granted = sum(not buckets.take(bucket_key("rule", b"a"), rate, 9.0) for _ in range(20))
-        os._exit(granted)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 4
-    assert buckets.take(bucket_key("rule", b"a"), rate, 9.0) > 0
+    buckets, rate, key = Buckets(mmap.mmap(-1, octets(2)), 2), Rate(1.0, 5), bucket_key("rule", b"a")
+    assert not buckets.take(key, rate, 9.0)
+    other = buckets.of(1)
+    assert in_processes(lambda: sum(not other.take(key, rate, 9.0) for _ in range(20))) == [4]
+    assert buckets.take(key, rate, 9.0) > 0
     assert not buckets.take(bucket_key("rule", b"b"), rate, 9.0)
+
+
+def hurry(buckets):
+    """How many of as many as fit are granted."""
+    return sum(not buckets.take(KEY, HOURLY, 1.0) for _ in range(HOURLY.burst))
+
+
+def test_no_taking_is_lost_however_two_processes_hurry():
+    """As many as can at the same time: all that is over is one token that both saw last."""
+    for _ in range(20):
+        shared = Buckets(mmap.mmap(-1, octets(2)), 2)
+        assert not shared.take(KEY, HOURLY, 1.0)
+        grants = in_processes(partial(hurry, shared.of(0)), partial(hurry, shared.of(1)))
+        assert HOURLY.burst <= 1 + sum(grants) <= HOURLY.burst + 1
+
+
+@given(STEPS, st.lists(st.integers(0, 2), min_size=60, max_size=60), st.sampled_from([0.125, 1, 8]), st.integers(1, 12))
+def test_which_worker_takes_makes_no_difference(steps, turns, rate, burst):
+    together, alone, now = Buckets(bytearray(octets(3, 1)), 3, sets=1), table(), 0.0
+    workers = [together.of(worker) for worker in range(3)]
+    for step, turn in zip(steps, turns, strict=False):
+        now += step
+        limit = Rate(1 / rate, burst)
+        assert workers[turn].take(KEY, limit, now) == alone.take(KEY, limit, now)
