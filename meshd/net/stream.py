@@ -16,9 +16,12 @@ from OpenSSL._util import ffi, lib
 from meshd.core.errors import StreamBroken
 from meshd.net import wait
 
-CHUNK = 65536  # octets collected at most by one `receive`
+CHUNK = 81920  # octets collected at most by one `receive`: a body of 64 KiB and its head come in one
 RECORD = 16384  # the most that one TLS record holds (RFC 8446 section 5.1)
-_INCOMING = ffi.new("char[]", CHUNK)  # what OpenSSL writes to; copied out before anything else runs
+# Where octets arrive, one read at a time, before they are copied out as what there is: asking for a new object of the
+# largest size at every read costs more than the copy.
+_BUFFER = memoryview(bytearray(CHUNK))
+_INCOMING = ffi.from_buffer(_BUFFER)
 
 Bytes = bytes | bytearray | memoryview
 
@@ -73,7 +76,8 @@ class PlainStream:
             while True:
                 await wait.readable(self.fd)
                 try:
-                    return self.sock.recv(CHUNK)
+                    size = self.sock.recv_into(_BUFFER)
+                    return bytes(_BUFFER[:size])
                 except BlockingIOError:
                     continue
         except (OSError, wait.Closed) as error:
@@ -193,7 +197,7 @@ class TlsStream:
             raise self._broken(error) from error
         if size > RECORD // 2:
             size = self._collect(size)
-        return ffi.buffer(_INCOMING, size)[:]  # type: ignore[no-any-return]  # cffi has no types
+        return bytes(_BUFFER[:size])
 
     def _collect(self, size: int) -> int:
         """After a full record more are probably there: take them without waiting, so that they leave in one write."""
