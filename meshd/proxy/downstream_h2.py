@@ -103,6 +103,8 @@ class Http2Downstream:
         """End what is overdue; take leave when the listener drains."""
         flights = self.flights
         for flight in tuple(flights.values()):
+            if flight.down.is_gone():  # costs nothing here, so a response under way is given up as well
+                flight.cut(Cut.GONE)
             flight.sweep(now)
         self.link.sweep(now)
         limits = self.listener.limits
