@@ -45,13 +45,16 @@ from meshd.routing.matcher import Match, compile_policy_match
 from meshd.routing.table import Candidate, RouteTable
 from meshd.snapshot import Plan, Snapshot
 from meshd.unserved import refuse_unserved
-from meshd.upstream.cluster import Cluster, ClusterSettings
+from meshd.upstream.cluster import Cluster, ClusterSettings, Protocol
 from meshd.upstream.connector import Connector
 from meshd.upstream.pool import PoolSettings
 
 ROOT_NAMESPACE = "istio-system"
 ANY_PATH = Match("PathPrefix", b"", (), (0, 0, 0, 0, 0))
-UNSERVED = {"http2", "grpc", "tcp", "tls"}  # protocols that a listener cannot speak yet
+UNSERVED = {"tcp", "tls"}  # protocols that a listener cannot speak yet
+# What is spoken toward an app or a service by the protocol that is declared for it; else see `Cluster.pool`.
+TOWARD: Mapping[str, Protocol] = {"http2": "http2", "grpc": "http2"}
+TOWARD_APP: Mapping[str, Protocol] = {**TOWARD, "http": "http1"}
 
 
 def compile_snapshot(
@@ -159,8 +162,9 @@ class _Compiler:
     def _backend(self, known: KnownPort) -> _Backend:
         policy = self._policy_for(known)
         chain = self._service_chain(known)
+        toward = TOWARD.get(known.protocol, "auto")
         if policy is None:
-            return _Backend(known, ClusterSettings(), Route(known.cluster, chain=chain))
+            return _Backend(known, ClusterSettings(protocol=toward), Route(known.cluster, chain=chain))
         spec = policy.spec
         retry = spec.retry
         settings = ClusterSettings(
@@ -176,6 +180,7 @@ class _Compiler:
             budget_per_second=retry.budget.min_per_second if retry.budget is not None else 1e9,
             budget_window=retry.budget.window if retry.budget is not None else 10.0,
             connect_timeout=spec.connect_timeout,
+            protocol=toward,
         )
         route = Route(
             known.cluster,
@@ -322,7 +327,8 @@ class _Compiler:
             expected = f"a certificate source, for PeerAuthentication asks for mutual TLS here ({mode.name})"
             raise self._error("spec.identity", "nothing", expected)
         cluster = f"app:{inbound.app}"
-        self._add_cluster(cluster, (Place(inbound.app.host, inbound.app.port),), APP_SETTINGS)
+        settings = replace(APP_SETTINGS, protocol=TOWARD_APP.get(inbound.protocol, "auto"))
+        self._add_cluster(cluster, (Place(inbound.app.host, inbound.app.port),), settings)
         scope = self._scope(port)
         gate = self._gate(scope)
         route = Route(cluster, template="", targets=(Target(cluster),), total_weight=1, retry=APP_RETRY)
@@ -414,7 +420,9 @@ class _Compiler:
     def _refuse_unserved(self, protocol: str, field: str) -> None:
         if protocol in UNSERVED:
             raise self._error(
-                f"spec.{field}.protocol", protocol, "expected one of auto, http: no other protocol is served yet"
+                f"spec.{field}.protocol",
+                protocol,
+                "expected one of auto, http, http2, grpc: no other is served yet",
             )
 
     def _error(self, field: str, given: str, expected: str) -> ConfigError:

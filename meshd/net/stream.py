@@ -14,6 +14,7 @@ from OpenSSL import SSL
 from OpenSSL._util import ffi, lib
 
 from meshd.core.errors import StreamBroken
+from meshd.identity.peer import PeerIdentity
 from meshd.net import wait
 
 CHUNK = 81920  # octets collected at most by one `receive`: a body of 64 KiB and its head come in one
@@ -160,10 +161,11 @@ class TlsStream:
     call; whatever does not simply succeed goes through those methods' own judge.
     """
 
-    __slots__ = ("_reason", "_seen", "_ssl", "connection", "fd", "sock")
+    __slots__ = ("_reason", "_seen", "_ssl", "connection", "fd", "identity", "sock")
 
-    def __init__(self, sock: socket.socket, connection: SSL.Connection) -> None:
+    def __init__(self, sock: socket.socket, connection: SSL.Connection, identity: PeerIdentity | None = None) -> None:
         self.sock = sock
+        self.identity = identity  # what the peer proved
         self.connection = connection
         self.fd = sock.fileno()
         self._ssl = connection._ssl  # noqa: SLF001  # alive as long as `connection`
@@ -315,6 +317,11 @@ class TlsStream:
 
     def __repr__(self) -> str:
         return f"<TlsStream fd {self.fd} {self.connection.get_cipher_name()}>"
+
+
+def identity_of(stream: Stream) -> PeerIdentity | None:
+    """What the other end proved; None without TLS."""
+    return stream.identity if isinstance(stream, TlsStream) else None
 
 
 def has_hung_up(fd: int) -> bool:

@@ -127,6 +127,15 @@ class TlsIdentity:
         wanted = " or ".join(sorted(expected)) or f"any of trust domain {self.trust_domain}"
         raise HandshakeFailed("wrong-identity", f"the server is {identity.uri}, expected {wanted}", certificate=True)
 
+    def trusts(self, peer: PeerIdentity) -> bool:
+        """Whether a peer that was let in before would be let in now: certificate neither expired nor revoked, and
+        its authority still trusted. No signature is checked again."""
+        try:
+            self._bundle.check_again(peer, wait.wall_clock())
+        except IdentityError:
+            return False
+        return True
+
     @property
     def trust_domain(self) -> str:
         """Of our own identity."""
@@ -155,7 +164,7 @@ class TlsIdentity:
         except BaseException:
             wait.close(sock)
             raise
-        return Handshake(TlsStream(sock, connection), identity, connection.get_alpn_proto_negotiated())
+        return Handshake(TlsStream(sock, connection, identity), identity, connection.get_alpn_proto_negotiated())
 
 
 def peer_of(sock: socket.socket, handshake: Handshake | None) -> Peer:

@@ -56,7 +56,8 @@ class Http1Downstream:
         self.codec = ServerCodec()
         self.flight: Flight | None = None
         self.phase = Phase.IDLE
-        self.deadline = wait.now() + listener.limits.idle
+        stranger = listener.plan.inbound and not peer.principal  # who may not come only to sit there
+        self.deadline = wait.now() + (listener.limits.head_timeout if stranger else listener.limits.idle)
         self.taken = False  # a tunnel has the stream now
         self.reading = False  # somebody waits for more of a request body
         self.preface = b""  # what was read of a connection that turned out to speak HTTP/2
@@ -256,13 +257,19 @@ class Http1Downstream:
     def is_gone(self) -> bool:
         return self.stream.is_gone()
 
-    def abort(self, reason: str) -> None:
+    def abort(self, reason: str, status: int) -> None:
         self.codec.must_close = True
         self.stream.abort(reason)
 
     def _gone(self, error: StreamBroken) -> DownstreamError:
         self.codec.must_close = True
         return DownstreamError(0, flags.DOWNSTREAM_GONE, f"{Cut.GONE.value}{{{error}}}")
+
+    def retire(self) -> None:
+        """Its peer would not be let in any more: end it, after the exchange if there is one."""
+        self.codec.must_close = True
+        if self.phase is Phase.IDLE:
+            self.stream.interrupt("retired")
 
     def cut_off(self) -> None:
         """The drain is over: end whatever goes on here."""

@@ -3,11 +3,13 @@
 from meshd.core import flags
 from meshd.core.errors import DownstreamError, StreamBroken
 from meshd.core.exchange import Exchange
-from meshd.core.head import Headers, RequestHead, ResponseHead
+from meshd.core.head import Headers, RequestHead, ResponseHead, index
 from meshd.core.peer import Peer
 from meshd.core.reply import Reply
+from meshd.core.rpc import Rpc
 from meshd.http.events import End
 from meshd.http.forwarding import Hop
+from meshd.http.grpc import failure, outcome_of, status_of, trailers_only
 from meshd.http.h2_engine import Offer
 from meshd.http.h2_events import Code, RequestArrived, RequestRefused
 from meshd.http.h2_server import ServerSession
@@ -27,7 +29,7 @@ LAST_STEP = 1.0  # seconds between the two GOAWAYs of a drain, when the client a
 class Http2Downstream:
     """The connection. Its exchanges outlive nothing: when the client is gone, each of them is cut."""
 
-    __slots__ = ("_drain_at", "deadline", "flights", "hop", "link", "listener", "peer", "session", "stream")
+    __slots__ = ("_drain_at", "_retired", "deadline", "flights", "hop", "link", "listener", "peer", "session", "stream")
 
     def __init__(self, listener: Listener, stream: Stream, peer: Peer) -> None:
         self.listener = listener
@@ -38,6 +40,7 @@ class Http2Downstream:
         self.link = Link(self.session, stream, self._begin)
         self.flights: dict[int, Flight] = {}
         self.deadline = wait.now() + listener.limits.head_timeout
+        self._retired = False  # its peer would not be let in any more
         self._drain_at = 0.0  # when the second step of a drain is due; 0 before the first
 
     async def serve(self, early: bytes = b"") -> None:
@@ -63,7 +66,7 @@ class Http2Downstream:
     async def _exchange(self, lane: Lane, head: RequestHead) -> None:
         listener = self.listener
         exchange = listener.begin(head, self.peer, self.hop, wait.now())
-        down = Http2Request(lane)
+        down = Http2Request(lane, exchange.rpc)
         flight = self.flights[lane.id] = Flight(exchange, down)
         try:
             if head.method == b"CONNECT":
@@ -116,7 +119,7 @@ class Http2Downstream:
             self.deadline = self.link.heard_at + limits.idle
         if now > self.deadline:
             self.link.close("idle timeout")
-        elif self.listener.draining:
+        elif self.listener.draining or self._retired:
             self._drain(now)
 
     def _drain(self, now: float) -> None:
@@ -131,6 +134,10 @@ class Http2Downstream:
         if session.drained and not self.flights:
             self.link.close("draining")
 
+    def retire(self) -> None:
+        """Its peer would not be let in any more: no new exchange, and the end after those under way."""
+        self._retired = True
+
     def cut_off(self) -> None:
         """The drain is over: end whatever goes on here."""
         for flight in tuple(self.flights.values()):
@@ -144,15 +151,20 @@ class Http2Downstream:
 class Http2Request:
     """The client's side of one exchange: a stream of its connection."""
 
-    __slots__ = ("_lane",)
+    __slots__ = ("_answered", "_lane", "_open", "_rpc")
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Lane, rpc: Rpc | None = None) -> None:
         self._lane = lane
+        self._rpc = rpc
+        self._answered = False  # the response has begun
+        self._open = False  # and not ended
 
     def body_nowait(self) -> bytes | End | None:
         """The next piece of the request body that is here already."""
         item = self._lane.take()
         assert not isinstance(item, ResponseHead)
+        if self._rpc is not None and isinstance(item, bytes):
+            self._rpc.received.feed(item)
         return item
 
     async def read_body(self) -> bytes | End:
@@ -162,6 +174,8 @@ class Http2Request:
         except StreamBroken as error:
             raise self._gone(error) from error
         assert not isinstance(item, ResponseHead)
+        if self._rpc is not None and isinstance(item, bytes):
+            self._rpc.received.feed(item)
         return item
 
     async def interim(self, head: ResponseHead) -> None:
@@ -173,6 +187,10 @@ class Http2Request:
         if head.length is None and end and not head.bodiless:
             head.length = len(body)
         self._send_head(head, end=end and not body)
+        self._answered = True
+        self._open = not end
+        if self._rpc is not None:
+            self._rpc.status = outcome_of(head)
         if body:
             await self._send(body, end=end)
 
@@ -182,6 +200,9 @@ class Http2Request:
 
     async def finish(self, trailers: Headers) -> None:
         """End the body."""
+        self._open = False
+        if self._rpc is not None:
+            self._rpc.status = status_of(index(trailers).get(b"grpc-status"))
         try:
             self._lane.finish(trailers)
         except StreamBroken as error:
@@ -195,9 +216,25 @@ class Http2Request:
         """Whether the client has given the request up."""
         return self._lane.broken is not None
 
-    def abort(self, reason: str) -> None:
-        """End it where it stands, visibly incomplete."""
-        self._lane.reset(Code.INTERNAL_ERROR, reason)
+    def abort(self, reason: str, status: int) -> None:
+        """End it where it stands, visibly incomplete: with a status for who speaks gRPC, else by a reset."""
+        told = self._rpc is not None and self._tell(self._rpc, reason, status)
+        self._lane.reset(Code.NO_ERROR if told else Code.INTERNAL_ERROR, reason)
+
+    def _tell(self, rpc: Rpc, reason: str, status: int) -> bool:
+        """End the response with a status of ours; False when it has ended already, or nobody is there."""
+        own, trailers = failure(status, reason)
+        try:
+            if self._open:
+                self._lane.finish(trailers)
+            elif not self._answered:
+                self._send_head(trailers_only(own, reason.encode(), []), end=True)
+            else:
+                return False
+        except (StreamBroken, DownstreamError):
+            return False
+        self._answered, self._open, rpc.status = True, False, own
+        return True
 
     def _send_head(self, head: ResponseHead, *, end: bool) -> None:
         lane = self._lane
@@ -210,6 +247,8 @@ class Http2Request:
         lane.link.flush()
 
     async def _send(self, data: bytes, *, end: bool) -> None:
+        if self._rpc is not None:
+            self._rpc.sent.feed(data)
         try:
             await self._lane.send(data, end=end)
         except StreamBroken as error:

@@ -18,6 +18,7 @@ from meshd.core.head import ResponseHead
 from meshd.core.reply import Reply
 from meshd.core.route import NO_RETRY, Target
 from meshd.http.events import End
+from meshd.http.grpc import rewrite_timeout
 from meshd.net import wait
 from meshd.proxy import tunnel
 from meshd.proxy.flight import NEVER, Cut, Flight
@@ -103,7 +104,7 @@ async def _hold(flight: Flight, until: float) -> None:
     while flight.cause is None and wait.now() < until:
         await wait.sleep_until(min(until, wait.now() + HOLD_STEP))
     if flight.cause is not None:
-        flight.down.abort(flight.cause.value)
+        flight.down.abort(flight.cause.value, 503)
         raise DownstreamError(0, flags.DOWNSTREAM_GONE, flight.cause.value)
 
 
@@ -115,7 +116,7 @@ def _fail(flight: Flight, error: ProxyError) -> Reply | None:
     if isinstance(error, DownstreamError) and not error.status:
         return None
     if exchange.responded:
-        flight.down.abort(error.details)
+        flight.down.abort(error.details, error.status)
         return None
     return rescue(error)
 
@@ -165,6 +166,8 @@ class _Trip:
         began = exchange.started + exchange.delay
         if self.upload is None or self.upload.end is not None:
             exchange.deadline = began + self.route.timeout if self.route.timeout else NEVER
+        if exchange.rpc is not None and exchange.rpc.deadline < exchange.deadline:
+            exchange.deadline = exchange.rpc.deadline
         flight.touch(began)
         if exchange.asked is not None and exchange.asked.mirrors:
             self._copy()
@@ -241,7 +244,7 @@ class _Trip:
     async def _ask(self, attempt: Attempt, now: float) -> ResponseHead:
         """Lease a connection, send the request, wait for the final response head."""
         flight, exchange = self.flight, self.exchange
-        pool = self.pool = self.cluster.pool(attempt.endpoint)
+        pool = self.pool = self.cluster.pool(attempt.endpoint, exchange.head)
         # A second idle connection may have died with the first: after one attempt the kernel is asked in any case.
         connection = pool.take(now, careful=len(exchange.attempts) > 1 or exchange.head.method != b"GET")
         if connection is None:
@@ -253,6 +256,8 @@ class _Trip:
             raise self._translate(UpstreamError(504, flags.REQUEST_TIMEOUT, flight.cause.value))
         attempt.connection_uses = connection.uses
         attempt.connection_age = now - connection.born
+        if exchange.rpc is not None and exchange.rpc.deadline != NEVER:
+            rewrite_timeout(exchange.head, exchange.deadline - wait.now())
         upload = self.upload
         if upload is None:
             await carrier.send_request(exchange.head, b"", end=True)

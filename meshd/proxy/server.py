@@ -11,7 +11,7 @@ from meshd.net import wait
 from meshd.net.accept import accept_each
 from meshd.net.reactor import Reactor
 from meshd.net.sockets import tune
-from meshd.net.stream import PlainStream, Stream, TlsStream
+from meshd.net.stream import PlainStream, Stream, TlsStream, identity_of
 from meshd.net.sweep import SocketDeadline, Sweeper
 from meshd.net.tls import H2, HandshakeFailed, Mode, peer_of
 from meshd.proxy.downstream import Http1Downstream
@@ -20,10 +20,12 @@ from meshd.proxy.listener import ConnectionLimits, Listener
 from meshd.snapshot import Snapshot
 from meshd.telemetry.records import Recorder
 from meshd.telemetry.tracing import Sampler
+from meshd.upstream.connection import Connection
 
 log = logging.getLogger(__name__)
 
 WARM_LIMIT = 5.0  # seconds that readiness waits for the warm floor
+EXPEL_EVERY = 10.0  # seconds between looks at whether the peers of open connections are still to be let in
 TICK = 0.1  # seconds between looks at idle upstream connections and warm floors
 TLS_FIRST_OCTET = b"\x16"  # a handshake record (RFC 8446 section 5.1)
 AnyDownstream = Http1Downstream | Http2Downstream
@@ -70,9 +72,30 @@ class Server:
         for name, places in snapshot.places.items():
             if places != before.places.get(name):
                 snapshot.clusters[name].update(place.endpoint() for place in places)
+        if snapshot.identity is not before.identity:
+            self._expel()
         for name, cluster in before.clusters.items():
             if snapshot.clusters.get(name) is not cluster:
                 cluster.close()
+
+    def _expel(self) -> None:
+        """Let connections end whose peers would not be let in any more: expired or revoked since, or of an authority
+        that is no longer trusted."""
+        identity = self.snapshot.identity
+        if identity is None:
+            return
+        trusts = identity.trusts
+        for connection in tuple(self.connections):
+            peer = identity_of(connection.stream)
+            if peer is not None and not trusts(peer):
+                log.warning("%s is no longer let in: its connection ends", peer.uri)
+                connection.retire()
+
+        def is_good(connection: Connection) -> bool:
+            return connection.identity is None or trusts(connection.identity)
+
+        for cluster in self.snapshot.clusters.values():
+            cluster.expel(is_good)
 
     def part_from_app(self) -> None:
         """The app was told to end: keep no connection to it beyond the exchanges under way, because many a server waits
@@ -113,9 +136,13 @@ class Server:
                     nursery.start_soon(cluster.fill)
 
     async def _tick(self) -> None:
+        expel_at = wait.now() + EXPEL_EVERY
         while True:
             await wait.sleep_until(wait.now() + TICK)
             now = wait.now()
+            if now > expel_at:
+                expel_at = now + EXPEL_EVERY
+                self._expel()
             for cluster in self.snapshot.clusters.values():
                 cluster.sweep(now)
 

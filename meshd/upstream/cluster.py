@@ -4,7 +4,7 @@ Rule 1: candidates are kept as one tuple until something changes them: an ejecti
 dialled, new endpoints. So a pick costs no list, and a balancer recognises the tuple it has seen.
 """
 
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from random import Random
 from typing import Final, Literal
@@ -229,6 +229,11 @@ class Cluster:
                 pool.sweep(now)
                 if pool.closed and not pool.live and endpoint not in self.endpoints:
                     del pools[endpoint]
+
+    def expel(self, is_good: Callable[[Connection], bool]) -> None:
+        """Let connections end that are not good any more."""
+        for pool in (*self._pools.values(), *self._others.values()):
+            pool.expel(is_good)
 
     def close(self) -> None:
         """Nothing new; what is leased closes when it comes back."""

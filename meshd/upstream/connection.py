@@ -4,6 +4,7 @@ from typing import Protocol
 
 from meshd.core.head import Headers, RequestHead, ResponseHead
 from meshd.http.events import End
+from meshd.identity.peer import PeerIdentity
 from meshd.net.stream import Stream
 
 
@@ -66,6 +67,10 @@ class Connection(Protocol):
 
     def is_quiet(self) -> bool:
         """Whether it is known not to be stale, as of the last turn of the event loop. No system call."""
+
+    @property
+    def identity(self) -> PeerIdentity | None:
+        """What its peer proved; None without TLS."""
 
     def close(self) -> None:
         """Close it at once."""

@@ -7,7 +7,8 @@ from meshd.core.errors import ProtocolError, Resend, StreamBroken, UpstreamError
 from meshd.core.head import Headers, RequestHead, ResponseHead
 from meshd.http.events import End
 from meshd.http.h1 import ClientCodec
-from meshd.net.stream import Stream
+from meshd.identity.peer import PeerIdentity
+from meshd.net.stream import Stream, identity_of
 
 
 class Http1Connection:
@@ -106,6 +107,11 @@ class Http1Connection:
     def is_quiet(self) -> bool:
         """Whether nothing was heard of the peer while it was idle, as of the last turn of the event loop."""
         return self.stream.is_quiet()
+
+    @property
+    def identity(self) -> PeerIdentity | None:
+        """What the endpoint proved; None without TLS."""
+        return identity_of(self.stream)
 
     def close(self) -> None:
         """Close, telling the peer so."""

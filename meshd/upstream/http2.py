@@ -8,8 +8,9 @@ from meshd.core.head import Headers, RequestHead, ResponseHead
 from meshd.http.events import End
 from meshd.http.h2_client import ClientSession
 from meshd.http.h2_events import Code, Reset
+from meshd.identity.peer import PeerIdentity
 from meshd.net import wait
-from meshd.net.stream import Stream
+from meshd.net.stream import Stream, identity_of
 from meshd.net.sweep import Sweeper
 from meshd.upstream.lane import Lane, LaneStream
 from meshd.upstream.link import Link
@@ -63,6 +64,11 @@ class Http2Connection:
     def open(self) -> "Http2Exchange":
         """A carrier for one exchange."""
         return Http2Exchange(self)
+
+    @property
+    def identity(self) -> PeerIdentity | None:
+        """What the endpoint proved; None without TLS."""
+        return identity_of(self.link.stream)
 
     def close(self) -> None:
         """Say goodbye and close it."""

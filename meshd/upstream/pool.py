@@ -406,6 +406,12 @@ class Pool(Generic[C]):
                 kept.append(connection)
         self._idle[:] = kept
 
+    def expel(self, is_good: Callable[[C], bool]) -> None:
+        """Let every connection end that is not good any more: at once when it is idle, after its exchange when not."""
+        for connection in self._lives:
+            if not is_good(connection):
+                self._lives[connection] = ENDED
+
     def close(self) -> None:
         """Nothing is kept from now on: idle ones close, leased ones when they come back and nobody is in line."""
         self.closed = True

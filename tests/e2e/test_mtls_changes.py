@@ -199,9 +199,11 @@ def test_mtls_revoke_live_and_resume_after_revoke(service):
     with service.connect(context) as client:
         assert asked(client)
         session = client.sock.session
-    service.mesh.authority.revoke([service.mesh.authority.record(folder).serial], time.time())
-    service.mesh.authority.publish(time.time())
-    until(lambda: not service.is_served(context), 10, "the refusal")
+        service.mesh.authority.revoke([service.mesh.authority.record(folder).serial], time.time())
+        service.mesh.authority.publish(time.time())
+        until(lambda: not service.is_served(context), 10, "the refusal")
+        client.read_until(lambda: client.closed, 5)
+        assert client.closed  # the one that was open ends as well
     assert not service.is_served(context, session)
     assert "revoked" in service.sidecar.log
 
