@@ -20,6 +20,7 @@ class FloodLimits:
     """Counts, octets, and rates a second."""
 
     queued_control: int = 1000  # replies to control frames that the peer has not read
+    queued_frames: int = 10000  # frames of responses that it has not read, small as they may be
     empty_frames: int = 1  # consecutive DATA, HEADERS or CONTINUATION without octets and without an end
     continuations: int = 16  # frames of one header block
     block: int = 65536  # octets of one header block as sent
@@ -82,6 +83,7 @@ class Floods:
         "_limits",
         "_pings",
         "_priorities",
+        "_queued",
         "_resets",
         "_settings",
         "_streams",
@@ -95,6 +97,7 @@ class Floods:
         self._pings = Bucket("pings", limits.pings, limits.pings_rate)
         self._glitches = Bucket("glitches", limits.glitches, limits.glitches_rate)
         self._control = 0
+        self._queued = 0
         self._empty = 0
         self._priorities = 0
         self._window_updates = 0
@@ -150,6 +153,16 @@ class Floods:
     def collected(self) -> None:
         """What we owed has gone to the socket."""
         self._control = 0
+        self._queued = 0
+
+    def queued(self) -> None:
+        """We have one more frame of content for the peer."""
+        self._queued += 1
+
+    def check_queue(self) -> None:
+        """The peer has sent more, and should have read what we said."""
+        if self._queued > self._limits.queued_frames:
+            raise flood("queued_frames")
 
     def priority(self) -> None:
         """PRIORITY came."""
@@ -160,6 +173,7 @@ class Floods:
     def data_sent(self, frames: int) -> None:
         """We sent so many DATA frames, which the peer may answer with window."""
         self._data_sent += frames
+        self._queued += frames
 
     def window_update(self) -> None:
         """WINDOW_UPDATE came."""

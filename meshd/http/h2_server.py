@@ -41,6 +41,7 @@ class ServerSession(WireSession):
         fields = response_fields(head, self._library.never_indexed)
         final = head.status >= 200 or head.status == 101
         self._engine.send_fields(stream, fields, end=end and final)
+        self._floods.queued()
         if final:
             state.spoken = True
             if end:

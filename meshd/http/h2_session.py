@@ -155,6 +155,7 @@ class Session:
         fields = trailer_fields(trailers, self._library.never_indexed) if trailers else []
         if fields:
             self._engine.send_fields(stream, fields, end=True)
+            self._floods.queued()
         else:
             self._floods.data_sent(self._engine.send_data(stream, b"", end=True))
         self._end_local(state)
@@ -172,9 +173,11 @@ class Session:
         self._engine.acknowledge(stream, octets)
 
     def reset(self, stream: int, code: int = Code.CANCEL) -> None:
-        """Give a stream up, whatever state it is in."""
+        """Give a stream up, whatever state it is in; what nobody has read of it goes back to the peer's windows."""
         state = self._streams.get(stream)
-        if state is not None and self.closed is None:
+        if state is None:
+            self._release(stream)
+        elif self.closed is None:
             self._engine.reset(stream, code)
             self._resets_sent += 1
             self._forget(state, Departure.RESET_BY_US)
@@ -231,9 +234,12 @@ class Session:
         """A stream was reset: whatever the driver has not read of it goes back to the connection's window."""
         del self._streams[state.id]
         self._departures.add(state.id, how)
-        unread = self._unread.pop(state.id, 0)
+        self._release(state.id)
+
+    def _release(self, stream: int) -> None:
+        unread = self._unread.pop(stream, 0)
         if unread:
-            self._engine.acknowledge(state.id, unread)
+            self._engine.acknowledge(stream, unread)
 
     def _break(self, state: Stream, code: int, details: str) -> None:
         """Reset a stream because of what the peer sent on it. Raises ConnectionFailed when that is too often."""

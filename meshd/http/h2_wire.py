@@ -52,6 +52,7 @@ class WireSession(ControlSession):
             if not data:
                 self._lose(ConnectionFailed(Code.NO_ERROR, "the peer closed the connection"), by_peer=True)
                 return events
+            self._floods.check_queue()
             reader = self._reader
             reader.receive(data)
             while (frame := reader.next_frame()) is not None:

@@ -55,6 +55,7 @@ def test_time_that_goes_back_gives_nothing():
 
 LIMITS = FloodLimits(
     queued_control=3,
+    queued_frames=12,
     empty_frames=1,
     continuations=4,
     block=100,
@@ -71,6 +72,8 @@ LIMITS = FloodLimits(
 @pytest.mark.parametrize(
     ("counter", "act", "allowed"),
     [
+        ("queued_frames", lambda floods: (floods.check_queue(), floods.queued()), 13),
+        ("queued_frames", lambda floods: (floods.check_queue(), floods.data_sent(4)), 4),
         ("queued_control", lambda floods: floods.control(), 3),
         ("empty_frames", lambda floods: floods.content(0, end=False), 1),
         ("priority", lambda floods: floods.priority(), 7),

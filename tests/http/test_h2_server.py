@@ -21,6 +21,7 @@ from meshd.http.h2_events import (
     Reset,
     WindowOpened,
 )
+from meshd.http.h2_floods import FloodLimits
 from meshd.http.h2_frames import ACK, Kind, frame
 from meshd.http.h2_server import ServerSession
 
@@ -319,3 +320,16 @@ def test_settings_while_streams_are_open_move_their_windows(library):
     assert session.window(1) == 0
     session.receive(frame(Kind.SETTINGS, 0, 0, b"\0\4\0\1\0\x10"), 0.0)
     assert session.window(1) == 17
+
+
+@libraries
+def test_a_client_that_never_reads_is_left_with_so_many_answers(library):
+    """Empty answers cost it no window, and each request makes room for the next."""
+    session = server(library, limits=FloodLimits(queued_frames=50))
+    answered = 0
+    while session.closed is None:
+        for event in session.receive(headers(1 + 2 * answered, GET, end=True), 0.0):
+            if isinstance(event, RequestArrived):
+                session.send_head(event.stream, ResponseHead(404), end=True)
+        answered += 1
+    assert (answered, session.closed.counter) == (52, "queued_frames")

@@ -328,3 +328,15 @@ def test_what_is_thrown_away_still_keeps_to_the_window(library):
     assert session.closed is None
     session.receive(data(1, bytes(16384)) * 65, 0.0)
     assert session.closed.code == Code.FLOW_CONTROL_ERROR
+
+
+@libraries
+def test_a_message_that_nobody_reads_costs_the_others_no_window(library):
+    """It came whole, so its stream is over; whoever gives it up then still gives back what it took."""
+    session = client(library)
+    for _ in range(100):
+        stream = session.send_request(post(0), 0.0, end=True)
+        body = b"".join(data(stream, bytes(16384)) for _ in range(3))
+        session.receive(headers(stream, [(b":status", b"200")]) + body + data(stream, b"", end=True), 0.0)
+        session.reset(stream)
+    assert session.closed is None
