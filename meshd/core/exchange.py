@@ -11,6 +11,7 @@ from meshd.core.head import RequestHead, ResponseHead
 from meshd.core.peer import Peer
 from meshd.core.reply import Reply
 from meshd.core.route import Route
+from meshd.core.rpc import Rpc
 from meshd.core.token import Token
 from meshd.core.trace import TraceContext
 
@@ -73,6 +74,7 @@ class Exchange:
         "responded",  # float: monotonic, when the response head went downstream; 0 before
         "response",  # ResponseHead | None: as sent downstream
         "route",  # Route | None
+        "rpc",  # Rpc | None: when it is a call of gRPC
         "started",  # float: monotonic
         "status",  # int: as the client saw it; 0 when it left first
         "token",  # Token | None: the validated token of the request
@@ -90,6 +92,7 @@ class Exchange:
         self.ended = 0.0
         self.responded = 0.0
         self.route: Route | None = None
+        self.rpc: Rpc | None = None
         self.cluster = ""
         self.verdict: Verdict | None = None
         self.attempts: list[Attempt] = []

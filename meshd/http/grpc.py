@@ -7,11 +7,13 @@ table, linkerd2-proxy's choices.
 import re
 from typing import Final
 
-from meshd.core.head import Headers, ResponseHead
+from meshd.core.head import Headers, RequestHead, ResponseHead
+from meshd.core.rpc import Rpc
 
 CONTENT_TYPE: Final = b"application/grpc"
 UNKNOWN: Final = 2
 UNAVAILABLE: Final = 14
+SHORTEST: Final = 1e-9  # seconds: a grpc-timeout is a positive number
 
 # HTTP status of a reply of ours → grpc-status: we know what the status meant.
 OWN_STATUS: Final = {
@@ -48,6 +50,19 @@ def is_grpc(content_type: bytes | None) -> bool:
     return content_type[len(CONTENT_TYPE) :][:1] in (b"", b"+", b";")
 
 
+def begin_rpc(head: RequestHead, now: float) -> Rpc:
+    """The call that a request with a content type of gRPC begins."""
+    timeout = parse_timeout(head.get(b"grpc-timeout") or b"")
+    return Rpc() if timeout is None else Rpc(now + timeout)
+
+
+def rewrite_timeout(head: RequestHead, left: float) -> None:
+    """Let the next server know how many seconds are left. Only for a head that has a grpc-timeout."""
+    value = format_timeout(max(left, SHORTEST))
+    head.headers[:] = [(name, value if name == b"grpc-timeout" else old) for name, old in head.headers]
+    head.changed()
+
+
 def parse_timeout(value: bytes) -> float | None:
     """Seconds of a grpc-timeout field; None for one that is not valid, which is to be ignored."""
     match = _TIMEOUT.fullmatch(value)
@@ -68,6 +83,20 @@ def status_of(value: bytes | None) -> int | None:
     if value is None:
         return None
     return int(value) if value.isdigit() and len(value) <= 2 and int(value) < len(HTTP_STATUS) else UNKNOWN
+
+
+def outcome_of(head: ResponseHead) -> int | None:
+    """The grpc-status that a client reads off a response head; None when it is still to come in the trailers."""
+    status = status_of(head.get(b"grpc-status"))
+    if status is None and head.status != 200:
+        return FOREIGN_STATUS.get(head.status, UNKNOWN)
+    return status
+
+
+def failure(status: int, message: str) -> tuple[int, Headers]:
+    """How a response ends whose cause would have had this HTTP status: a grpc-status, and the trailers that say it."""
+    own = OWN_STATUS.get(status, UNKNOWN)
+    return own, [(b"grpc-status", b"%d" % own), (b"grpc-message", percent_encode(message.encode("utf-8", "replace")))]
 
 
 def http_status(status: int) -> int:

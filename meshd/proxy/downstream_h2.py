@@ -201,12 +201,12 @@ class Http2Request:
     async def finish(self, trailers: Headers) -> None:
         """End the body."""
         self._open = False
-        if self._rpc is not None:
-            self._rpc.status = status_of(index(trailers).get(b"grpc-status"))
         try:
             self._lane.finish(trailers)
         except StreamBroken as error:
             raise self._gone(error) from error
+        if self._rpc is not None:
+            self._rpc.status = status_of(index(trailers).get(b"grpc-status"))
 
     def take_over(self) -> tuple[Stream, bytes]:
         """The bare stream, for a tunnel."""

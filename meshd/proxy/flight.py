@@ -28,6 +28,9 @@ class Cut(Enum):
     DRAINED = "drain_deadline"
 
 
+OVERDUE = (Cut.TIMEOUT, Cut.ATTEMPT_TIMEOUT, Cut.ATTEMPT_IDLE, Cut.IDLE)
+
+
 class Downstream(Protocol):
     """The client's side of one exchange, whichever protocol it speaks."""
 
@@ -55,8 +58,8 @@ class Downstream(Protocol):
     def is_gone(self) -> bool:
         """Whether the client has left."""
 
-    def abort(self, reason: str) -> None:
-        """End it where it stands, visibly incomplete."""
+    def abort(self, reason: str, status: int) -> None:
+        """End it where it stands, visibly incomplete. `status` is the HTTP status that the cause would have had."""
 
 
 class Ticket(Protocol):
@@ -140,7 +143,7 @@ class Flight:
         if self.ticket is not None:
             self.ticket.expire()
         if self.exchange.responded or cause is Cut.DRAINED:
-            self.down.abort(cause.value)
+            self.down.abort(cause.value, 504 if cause in OVERDUE else 503)
 
     def __repr__(self) -> str:
         return f"<Flight {self.exchange!r} {self.cause.value if self.cause else 'under way'}>"

@@ -75,7 +75,7 @@ class Asker:
         """Never by itself."""
         return False
 
-    def abort(self, reason: str) -> None:
+    def abort(self, reason: str, status: int) -> None:
         """There will be no more of the answer."""
         self._is_whole = False
 

@@ -99,10 +99,10 @@ class Rival(Nobody):
         """Whether the client has left."""
         return self._main.down.is_gone()
 
-    def abort(self, reason: str) -> None:
+    def abort(self, reason: str, status: int) -> None:
         """End the client's response where it stands, if it is ours."""
         if self.won:
-            self._main.down.abort(reason)
+            self._main.down.abort(reason, status)
 
     def __repr__(self) -> str:
         return f"<Rival {'won' if self.won else 'lost' if self.lost else 'under way'}>"
@@ -117,6 +117,7 @@ def _twin(exchange: Exchange, body: bytes) -> Exchange:
     twin.route = replace(route, retry=NO_RETRY, attempt_timeout=None, hedge=False)
     twin.cluster = exchange.cluster
     twin.trace = exchange.trace
+    twin.rpc = exchange.rpc
     twin.asked = exchange.asked
     twin.delay = exchange.delay
     twin.attempts = list(exchange.attempts)

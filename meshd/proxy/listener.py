@@ -14,6 +14,7 @@ from meshd.core.head import RequestHead, ResponseHead
 from meshd.core.peer import Peer
 from meshd.core.reply import Reply
 from meshd.http.forwarding import Hop, prepare
+from meshd.http.grpc import begin_rpc, is_grpc
 from meshd.http.render import render_reply
 from meshd.net import wait
 from meshd.proxy.rescue import LOOPED, NO_CONNECT, NO_ROUTE
@@ -52,6 +53,8 @@ class Listener:
         plan = self.plan
         exchange = Exchange(head, peer, now, inbound=plan.inbound)
         exchange.listener = plan.name
+        if head.protocol == b"h2" and is_grpc(head.get(b"content-type")):
+            exchange.rpc = begin_rpc(head, now)
         trace = exchange.trace = start_trace(head, self._sampler, self._random)
         first = attempt_span_id(trace.span_id, 1)
         parent = format_traceparent(trace.trace_id, first, sampled=trace.sampled)

@@ -62,7 +62,7 @@ class Nobody:
         """Never."""
         return False
 
-    def abort(self, reason: str) -> None:
+    def abort(self, reason: str, status: int) -> None:
         """There is nobody to tell."""
 
 

@@ -149,7 +149,8 @@ class Upload:
 
 
 def start_response_clock(flight: Flight) -> None:
-    """The overall deadline counts from the end of the request, as Envoy's route time-out does."""
+    """The overall deadline counts from the end of the request, as Envoy's route time-out does; but what the client set
+    itself (grpc-timeout) stands."""
     exchange = flight.exchange
     if exchange.route is not None and exchange.route.timeout:
-        exchange.deadline = wait.now() + exchange.route.timeout
+        exchange.deadline = min(exchange.deadline, wait.now() + exchange.route.timeout)

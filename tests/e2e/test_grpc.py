@@ -236,6 +236,18 @@ def test_a_cancellation_before_any_answer_reaches_the_server(echo):
     until(lambda: echo.unary("State", b"early") == b"cancelled", what="the app hears of it")
 
 
+def test_a_server_that_dies_is_unavailable(pair):
+    with to(pair, "mortal.test") as client:
+        answers = client.down("Die")
+        assert next(answers) == b"last words"
+        with pytest.raises(grpc.RpcError) as caught:
+            next(answers)
+        assert caught.value.code() is Status.UNAVAILABLE
+        error = client.status("Echo")
+        assert error.code() is Status.UNAVAILABLE
+        assert "connect" in error.details()
+
+
 def test_a_denial_is_a_status(echo):
     error = echo.status("Secret")
     assert error.code() is Status.PERMISSION_DENIED

@@ -4,16 +4,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshd.core.head import RequestHead, ResponseHead
 from meshd.http.grpc import (
     FOREIGN_STATUS,
     HTTP_STATUS,
     OWN_STATUS,
+    begin_rpc,
+    failure,
     format_timeout,
     http_status,
     is_grpc,
+    outcome_of,
     parse_timeout,
     percent_decode,
     percent_encode,
+    rewrite_timeout,
     status_of,
     trailers_only,
 )
@@ -123,3 +128,38 @@ def test_what_a_proxy_knows_and_what_it_can_only_guess(table, status, grpc):
 @given(st.integers(-5, 40))
 def test_every_status_has_an_http_status(status):
     assert http_status(status) == (HTTP_STATUS[status] if 0 <= status <= 16 else 500)
+
+
+@pytest.mark.parametrize(("value", "deadline"), [(b"2S", 12.0), (None, float("inf")), (b"soon", float("inf"))])
+def test_a_call_has_the_deadline_that_its_client_set(value, deadline):
+    fields = [(b"grpc-timeout", value)] if value is not None else []
+    assert begin_rpc(RequestHead(b"POST", b"/a.B/C", b"a.test", fields), 10.0).deadline == deadline
+
+
+@given(st.floats(-10, 1e6))
+def test_the_next_server_hears_how_much_time_is_left(left):
+    head = RequestHead(b"POST", b"/a.B/C", b"a.test", [(b"te", b"trailers"), (b"grpc-timeout", b"9S"), (b"x", b"y")])
+    assert head.get(b"grpc-timeout") == b"9S"
+    rewrite_timeout(head, left)
+    assert 0 < parse_timeout(head.get(b"grpc-timeout")) <= max(left, 1e-9) * (1 + 1e-12)
+    assert [name for name, _ in head.headers] == [b"te", b"grpc-timeout", b"x"]
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "outcome"),
+    [
+        (200, [], None),
+        (200, [(b"grpc-status", b"0")], 0),
+        (200, [(b"grpc-status", b"x")], 2),
+        (503, [], 14),
+        (418, [], 2),
+        (503, [(b"grpc-status", b"5")], 5),
+    ],
+)
+def test_what_a_response_head_says_of_the_outcome(status, fields, outcome):
+    assert outcome_of(ResponseHead(status, fields)) == outcome
+
+
+def test_a_failure_under_way_is_told_in_trailers():
+    assert failure(504, "100 % late") == (4, [(b"grpc-status", b"4"), (b"grpc-message", b"100 %25 late")])
+    assert failure(418, "")[0] == 2

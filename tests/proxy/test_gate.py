@@ -148,5 +148,5 @@ async def test_an_answer_is_kept_whole_and_bounded():
 async def test_an_answer_that_is_cut_short_is_none():
     asker = Asker()
     await asker.respond(ResponseHead(200), b"", end=True)
-    asker.abort("broken")
+    asker.abort("broken", 502)
     assert asker.answer is None

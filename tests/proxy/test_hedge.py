@@ -29,7 +29,7 @@ class Client(Nobody):
     async def finish(self, trailers):
         self.heard.append(trailers)
 
-    def abort(self, reason):
+    def abort(self, reason, status):
         self.heard.append(reason)
 
     def is_gone(self):
@@ -73,7 +73,7 @@ async def test_who_has_lost_cannot_speak(main):
     rival.lose()
     with pytest.raises(DownstreamError):
         await rival.respond(ResponseHead(200), b"", end=True)
-    rival.abort("broken")
+    rival.abort("broken", 502)
     assert main.down.heard == []
     assert (rival.flight.cause, main.cause) == (Cut.GONE, None)
 
