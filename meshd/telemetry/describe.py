@@ -49,6 +49,10 @@ def summarise(record: Record) -> dict[str, Json]:
         "span_id": f"{trace.span_id:016x}" if trace is not None else None,
         "listener": record.listener or None,
     }
+    if record.rpc is not None:
+        line["grpc_status"] = record.rpc.status
+        line["messages_received"] = record.rpc.received
+        line["messages_sent"] = record.rpc.sent
     if record.facts:
         line["facts"] = dict(record.facts)
     return line

@@ -25,14 +25,13 @@ class Workload:
 def istio_view(families: Iterable[Family], own: Workload) -> list[Family]:
     """`istio_*` families made of ours."""
     by_name = {family.name: family for family in families}
-    requests: dict[Labels, float] = {}
-    for labels, value in _points(by_name, "meshd.exchanges"):
-        key = _labels(dict(labels), own, flags=True)
-        requests[key] = requests.get(key, 0.0) + value
     view = [
-        Family("istio_requests", Kind.COUNTER, "", "Requests, under Istio's name.", points=tuple(requests.items())),
+        _counts("istio_requests", "Requests, under Istio's name.", _points(by_name, "meshd.exchanges"), own),
         _durations(by_name.get("http.server.request.duration"), own),
     ]
+    for name, source in (("request", "meshd.messages.received"), ("response", "meshd.messages.sent")):
+        text = "Messages of gRPC, under Istio's name."
+        view.append(_counts(f"istio_{name}_messages", text, _points(by_name, source), own))
     for name, source in (("request", "meshd.exchange.received"), ("response", "meshd.exchange.sent")):
         view.append(_sizes(f"istio_{name}_bytes", by_name, source, own))
     return view
@@ -41,6 +40,14 @@ def istio_view(families: Iterable[Family], own: Workload) -> list[Family]:
 def _points(families: dict[str, Family], name: str) -> tuple[tuple[Labels, float], ...]:
     family = families.get(name)
     return () if family is None else family.points
+
+
+def _counts(name: str, text: str, points: Iterable[tuple[Labels, float]], own: Workload) -> Family:
+    found: dict[Labels, float] = {}
+    for labels, value in points:
+        key = _labels(dict(labels), own, flags=True)
+        found[key] = found.get(key, 0.0) + value
+    return Family(name, Kind.COUNTER, "", text, points=tuple(found.items()))
 
 
 def _durations(family: Family | None, own: Workload) -> Family:
@@ -93,10 +100,12 @@ def _labels(ours: dict[str, str], own: Workload, *, flags: bool) -> Labels:
         "destination_service": own.name if inbound else f"{service}.{where}".strip(".") or UNKNOWN,
         "destination_service_name": own.name if inbound else service or UNKNOWN,
         "destination_service_namespace": own.namespace if inbound else where.partition(".")[0] or UNKNOWN,
-        "request_protocol": "grpc" if ours.get("meshd.route", "").startswith("GRPCRoute/") else "http",
+        "request_protocol": ours.get("rpc.system", "http"),
         "response_code": ours.get("http.response.status_code", "0"),
         "connection_security_policy": secure if inbound else UNKNOWN,
     }
     if flags:
         labels["response_flags"] = ours.get("meshd.response_flags") or "-"
+        if "rpc.grpc.status_code" in ours:
+            labels["grpc_response_status"] = ours["rpc.grpc.status_code"]
     return tuple(labels.items())

@@ -23,6 +23,8 @@ DESCRIPTIONS: Final = {
     "meshd.exchanges": Description("Requests that have ended, as the client saw them."),
     "meshd.exchange.received": Description("Request body octets received from clients.", "By"),
     "meshd.exchange.sent": Description("Response body octets sent to clients.", "By"),
+    "meshd.messages.received": Description("gRPC messages received from clients."),
+    "meshd.messages.sent": Description("gRPC messages sent to clients."),
     "meshd.connections.refused": Description("Connections that were not let in, by the reason."),
     "meshd.connections.broken_off": Description("HTTP/2 connections ended for what their client did, by the reason."),
     "meshd.telemetry.dropped": Description("Records, spans and log lines that were given up, by the place."),

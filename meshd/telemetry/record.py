@@ -18,6 +18,7 @@ Trace: TypeAlias = tuple[int, int, int, bool, bytes]  # trace, span and parent i
 PeerRow: TypeAlias = tuple[str, int, bytes, str, bool, str, str, str, int]
 VerdictRow: TypeAlias = tuple[bool, str, str, int, str, str, str]
 AttemptRow: TypeAlias = tuple[str, int, bool, float, float, int, str, str, str, int, int, float, int]
+RpcRow: TypeAlias = tuple[int | None, int, int]
 Row: TypeAlias = tuple[
     float,  # started: wall clock
     float,  # duration
@@ -47,6 +48,7 @@ Row: TypeAlias = tuple[
     Trace | None,
     str | None,  # error type of a reply of our own; "" for an ordinary answer, None when the app answered
     dict[str, str] | None,  # facts
+    RpcRow | None,
 ]
 
 PROTOCOLS: Final = {b"http/1.0": "1.0", b"http/1.1": "1.1", b"h2": "2"}
@@ -97,6 +99,14 @@ class PeerRecord(NamedTuple):
         return f"spiffe://{self.principal}" if self.principal else ""
 
 
+class RpcRecord(NamedTuple):
+    """What a call of gRPC is besides."""
+
+    status: int | None  # grpc-status as the client got it; None when it got none
+    received: int  # whole messages from the client
+    sent: int  # whole messages to the client
+
+
 class Record(NamedTuple):
     """Everything that logs, spans and `explain` tell of one exchange."""
 
@@ -128,6 +138,7 @@ class Record(NamedTuple):
     trace: TraceContext | None
     error: str | None  # RFC 9209 error type of a reply of our own, "" for an ordinary one, None when the app answered
     facts: dict[str, str]
+    rpc: RpcRecord | None  # None for what is not gRPC
 
     @property
     def denied(self) -> bool:
@@ -154,6 +165,7 @@ def record(exchange: Exchange, clock_offset: float) -> Row:
     """The exchange as a tuple of plain values. `clock_offset` is what the wall clock is ahead of the monotonic one."""
     head, peer, route, trace, verdict = exchange.head, exchange.peer, exchange.route, exchange.trace, exchange.verdict
     started, ended, responded, reply = exchange.started, exchange.ended, exchange.responded, exchange.reply
+    rpc = exchange.rpc
     get = head.get
     return (
         started + clock_offset,
@@ -194,6 +206,7 @@ def record(exchange: Exchange, clock_offset: float) -> Row:
         (trace.trace_id, trace.span_id, trace.parent_id, trace.sampled, trace.state) if trace is not None else None,
         None if reply is None else reply.error or "",
         exchange.facts,
+        None if rpc is None else (rpc.status, rpc.received.count, rpc.sent.count),
     )
 
 
@@ -220,6 +233,7 @@ def decode(row: Row) -> Record:
         None if trace is None else _trace(trace),
         row[26],
         row[27] or {},
+        None if row[28] is None else RpcRecord(*row[28]),
     )
 
 

@@ -16,7 +16,7 @@ from meshd.core.exchange import Exchange
 from meshd.telemetry.record import PROTOCOLS, Record, Row, decode, record
 
 Send: TypeAlias = Callable[[bytes], bool]
-SeriesKey: TypeAlias = tuple[str, str, str, int, str, bytes, bytes, bytes, bool, bytes, bool, str, bool]
+SeriesKey: TypeAlias = tuple[str, str, str, int, str, bytes, bytes, bytes, bool, bytes, bool, str, bool, str]
 
 BATCH: Final = 64  # records in one message
 MAX_AGE: Final = 0.5  # seconds that a record waits for its batch to fill
@@ -25,19 +25,33 @@ SERIES_CAP: Final = 1500
 # The methods that semantic conventions call known: RFC 9110, PATCH and QUERY.
 METHODS: Final = frozenset(b"GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH QUERY".split())
 OTHER: Final = b"_OTHER"
+NO_STATUS: Final = "none"  # of a call of gRPC whose client got no status
 
 
 class Series:
     """The numbers of all exchanges that are alike."""
 
-    __slots__ = ("count", "duration", "labels", "received", "reported", "sent")
+    __slots__ = (
+        "count",
+        "duration",
+        "labels",
+        "messages_received",
+        "messages_sent",
+        "received",
+        "reported",
+        "rpc",
+        "sent",
+    )
 
-    def __init__(self, labels: Labels, duration: Histogram) -> None:
+    def __init__(self, labels: Labels, duration: Histogram, *, rpc: bool) -> None:
         self.labels = labels
         self.duration = duration  # shared by series that differ only in what the histogram does not tell apart
         self.count = 0
         self.received = 0
         self.sent = 0
+        self.rpc = rpc  # these are calls of gRPC
+        self.messages_received = 0
+        self.messages_sent = 0
         self.reported = 0  # `count` when the controller last got it
 
     def totals(self) -> Iterator[tuple[Key, float]]:
@@ -45,6 +59,9 @@ class Series:
         yield ("meshd.exchanges", self.labels), self.count
         yield ("meshd.exchange.received", self.labels), self.received
         yield ("meshd.exchange.sent", self.labels), self.sent
+        if self.rpc:
+            yield ("meshd.messages.received", self.labels), self.messages_received
+            yield ("meshd.messages.sent", self.labels), self.messages_sent
 
     def __repr__(self) -> str:
         return f"<Series {dict(self.labels)} {self.count}>"
@@ -69,7 +86,7 @@ class Recorder:
         """Account for an exchange that has ended."""
         head, peer, route, verdict = exchange.head, exchange.peer, exchange.route, exchange.verdict
         method = head.method if head.method in METHODS else OTHER
-        reply = exchange.reply
+        reply, rpc = exchange.reply, exchange.rpc
         key = (
             route.name if route is not None else "",
             route.template if route is not None else "",
@@ -84,6 +101,7 @@ class Recorder:
             bool(peer.tls),
             verdict.policy if verdict is not None else "",
             reply is not None,
+            "" if rpc is None else NO_STATUS if rpc.status is None else str(rpc.status),
         )
         series = self._series.get(key)
         if series is None:
@@ -91,6 +109,9 @@ class Recorder:
         series.count += 1
         series.received += exchange.bytes_received
         series.sent += exchange.bytes_sent
+        if rpc is not None:
+            series.messages_received += rpc.received.count
+            series.messages_sent += rpc.sent.count
         series.duration.observe(exchange.ended - exchange.started)
         for attempt in exchange.attempts:
             call = (exchange.cluster, attempt.status, attempt.flag, method)
@@ -139,11 +160,11 @@ class Recorder:
     def _new_series(self, key: SeriesKey) -> Series:
         if len(self._series) < SERIES_CAP:
             duration = self.cells.histogram("http.server.request.duration", duration_labels(key))
-            found = self._series[key] = Series(series_labels(key), duration)
+            found = self._series[key] = Series(series_labels(key), duration, rpc=bool(key[-1]))
             return found
         overflow = self._series.get(OVERFLOW_KEY)  # the one place beyond the cap, shared by all that is
         if overflow is None:
-            overflow = Series(OVERFLOW, self.cells.histogram("http.server.request.duration", OVERFLOW))
+            overflow = Series(OVERFLOW, self.cells.histogram("http.server.request.duration", OVERFLOW), rpc=True)
             self._series[OVERFLOW_KEY] = overflow
         return overflow
 
@@ -163,13 +184,13 @@ class Recorder:
         return f"<Recorder {len(self._series)} series, {len(self._batch)} records waiting>"
 
 
-OVERFLOW_KEY: Final[SeriesKey] = ("overflow", "", "", 0, "", b"", b"", b"", False, b"", False, "", False)
+OVERFLOW_KEY: Final[SeriesKey] = ("overflow", "", "", 0, "", b"", b"", b"", False, b"", False, "", False, "")
 
 
 def series_labels(key: SeriesKey) -> Labels:
     """What the counters of exchanges tell apart."""
-    route, _template, cluster, status, flags, method, protocol, _scheme, inbound, principal, tls, policy, own = key
-    return (
+    route, _template, cluster, status, flags, method, protocol, _scheme, inbound, principal, tls, policy, own, rpc = key
+    labels = (
         ("meshd.direction", "inbound" if inbound else "outbound"),
         ("meshd.route", route),
         ("meshd.cluster", cluster),
@@ -182,6 +203,7 @@ def series_labels(key: SeriesKey) -> Labels:
         ("meshd.policy", policy),
         ("meshd.reply", "proxy" if own else "app"),
     )
+    return (*labels, ("rpc.system", "grpc"), ("rpc.grpc.status_code", rpc)) if rpc else labels
 
 
 def duration_labels(key: SeriesKey) -> Labels:
@@ -194,6 +216,8 @@ def duration_labels(key: SeriesKey) -> Labels:
         ("meshd.cluster", cluster),
         ("network.protocol.version", PROTOCOLS.get(protocol, "")),
     ]
+    if key[-1]:
+        labels.append(("rpc.system", "grpc"))
     if template:
         labels.append(("http.route", template))
     if status:

@@ -17,6 +17,7 @@ Distributions: TypeAlias = list[tuple[Key, list[int], int, float]]
 Message: TypeAlias = tuple[int, Counts, Counts, Distributions]  # incarnation, counters, gauges, histograms
 
 CHUNK: Final = 256  # values in one message, so that it fits the channel
+PER_SERIES: Final = 5  # values that a series may tell
 COMPLETE_EVERY: Final = 30  # pushes
 
 
@@ -57,8 +58,8 @@ class Report:
 
     def _push_series(self) -> bool:
         changed = [series for series in self._recorder.series() if series.count != series.reported]
-        for start in range(0, len(changed), CHUNK // 3):
-            part = changed[start : start + CHUNK // 3]
+        for start in range(0, len(changed), CHUNK // PER_SERIES):
+            part = changed[start : start + CHUNK // PER_SERIES]
             if not self._offer([total for series in part for total in series.totals()], [], []):
                 return False
             for series in part:

@@ -1,8 +1,9 @@
 """A record as spans: one SERVER span for the exchange and one CLIENT span for each attempt below it. Pure, no SDK.
 
-Source: OpenTelemetry semantic conventions, docs/http/http-spans.md and docs/registry/attributes/tls.md; what they have
-no name for is `meshd.*`. Span names are built from the method and the route's template, never from the path. A 4xx
-leaves the SERVER span unset and makes the CLIENT span an error; a client that left is nobody's error.
+Source: OpenTelemetry semantic conventions, docs/http/http-spans.md, docs/rpc/grpc.md and
+docs/registry/attributes/tls.md; what they have no name for is `meshd.*`. Span names are built from the method and the
+route's template, never from the path. A 4xx leaves the SERVER span unset and makes the CLIENT span an error; a client
+that left is nobody's error.
 """
 
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ ERROR_TYPES: Final = {
     flags.STREAM_IDLE: "StreamIdleTimeout",
     flags.EARLY_DATA_REJECTED: "EarlyDataRejected",
 }
+# Of gRPC: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS are the server's fault.
+SERVER_ERRORS: Final = frozenset({2, 4, 12, 13, 14, 15})
 # Ends that are the client's doing.
 NO_ERROR: Final = frozenset({flags.DOWNSTREAM_GONE, flags.DOWNSTREAM_PROTOCOL})
 
@@ -112,6 +115,7 @@ def _server(record: Record, trace: TraceContext) -> Span:
     attributes |= {name: value for name, value in optional.items() if value}
     attributes["meshd.replied_by"] = "app" if record.error is None else "proxy"
     attributes |= _tls(record)
+    attributes |= _rpc(record)
     attributes |= _decision(record)
     for name, value in record.facts.items():
         attributes.setdefault(name if name.startswith("tls.") else f"meshd.{name}", value)
@@ -119,6 +123,9 @@ def _server(record: Record, trace: TraceContext) -> Span:
     if record.status >= 500:
         error = "" if record.error is None else record.details  # an app's own 5xx has no description
         attributes["error.type"] = record.error or str(record.status)
+    elif record.rpc is not None and record.rpc.status in SERVER_ERRORS:
+        error = "" if record.error is None else record.details
+        attributes["error.type"] = record.error or str(record.rpc.status)
     return Span(
         name=f"{_name(attributes)} {record.template}" if record.template else _name(attributes),
         kind=Kind.SERVER,
@@ -162,6 +169,10 @@ def _client(record: Record, trace: TraceContext, attempt: AttemptRecord, resend:
         "meshd.bytes_sent": attempt.sent,
     }
     attributes |= {name: value for name, value in optional.items() if value}
+    last = resend == len(record.attempts) - 1 and record.error is None
+    rpc = record.rpc if last else None  # of attempts before it the status went to nobody
+    if rpc is not None:
+        attributes |= _rpc(record)
     error = None
     if attempt.flag and attempt.flag not in NO_ERROR:
         error = attempt.details or attempt.flag
@@ -169,6 +180,9 @@ def _client(record: Record, trace: TraceContext, attempt: AttemptRecord, resend:
     elif attempt.status >= 400:
         error = ""
         attributes["error.type"] = str(attempt.status)
+    elif rpc is not None and rpc.status:
+        error = ""
+        attributes["error.type"] = str(rpc.status)
     return Span(
         name=_name(attributes),
         kind=Kind.CLIENT,
@@ -210,6 +224,24 @@ def _tls(record: Record) -> Attributes:
         attributes["tls.client.hash.sha256"] = peer.fingerprint.upper()
     if peer.principal:
         attributes["meshd.peer"] = peer.spiffe_id
+    return attributes
+
+
+def _rpc(record: Record) -> Attributes:
+    """What a call of gRPC is besides; the path names its service and method."""
+    rpc = record.rpc
+    if rpc is None:
+        return {}
+    attributes: Attributes = {
+        "rpc.system": "grpc",
+        "meshd.messages.received": rpc.received,
+        "meshd.messages.sent": rpc.sent,
+    }
+    service, slash, method = record.path.removeprefix("/").rpartition("/")
+    if slash:
+        attributes |= {"rpc.service": service, "rpc.method": method}
+    if rpc.status is not None:
+        attributes["rpc.grpc.status_code"] = rpc.status
     return attributes
 
 

@@ -9,6 +9,7 @@ from meshd.core.head import RequestHead
 from meshd.core.peer import Peer
 from meshd.core.reply import Reply
 from meshd.core.route import Route
+from meshd.core.rpc import Rpc
 from meshd.telemetry.record import decode, record
 from meshd.telemetry.tracing import Sampler, start_trace
 
@@ -66,6 +67,17 @@ def make_exchange(
     exchange.verdict = Verdict(allowed=True, action="ALLOW", policy="default/orders", rule=0)
     exchange.trace = start_trace(head, Sampler(sampling), random.Random(1))
     exchange.attempts.append(make_attempt(status=status, started=100.001))
+    return exchange
+
+
+def make_call(*, status=0, received=1, sent=2, path=b"/shop.Orders/Get", **given):
+    """A call of gRPC."""
+    exchange = make_exchange(method=b"POST", path=path, **given)
+    exchange.head.protocol = b"h2"
+    exchange.rpc = Rpc()
+    exchange.rpc.status = status
+    exchange.rpc.received.feed(bytes(5 * received))
+    exchange.rpc.sent.feed(bytes(5 * sent))
     return exchange
 
 

@@ -2,7 +2,7 @@ import json
 
 from hypothesis import given
 from hypothesis import strategies as st
-from support.exchanges import make_attempt, make_denied, make_exchange, make_record
+from support.exchanges import make_attempt, make_call, make_denied, make_exchange, make_record
 
 from meshd.core.exchange import Exchange
 from meshd.core.head import RequestHead
@@ -85,3 +85,9 @@ def test_timestamps_count_milliseconds_down(millis):
 
 def test_milliseconds_are_whole():
     assert (milliseconds(0.0129), milliseconds(None)) == (12, None)
+
+
+def test_a_call_of_grpc_tells_its_status_and_messages():
+    line = summarise(make_record(make_call(status=5)))
+    assert (line["grpc_status"], line["messages_received"], line["messages_sent"]) == (5, 1, 2)
+    assert "grpc_status" not in summarise(make_record())

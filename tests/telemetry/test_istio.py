@@ -1,4 +1,4 @@
-from support.exchanges import make_exchange
+from support.exchanges import make_call, make_exchange
 
 from meshd.core.cells import Cells
 from meshd.core.peer import NOBODY
@@ -95,3 +95,18 @@ def test_sizes_add_up():
 
 def test_nothing_counted_is_nothing_shown():
     assert all(not family.points and not family.distributions for family in view().values())
+
+
+def test_calls_of_grpc_have_their_status_and_messages():
+    families = view(make_call(status=5), make_call(status=5), make_exchange())
+    by_status = {labels.get("grpc_response_status"): (labels, value) for labels, value in requests(families)}
+    labels, value = by_status["5"]
+    assert (labels["request_protocol"], value) == ("grpc", 2)
+    assert by_status[None][0]["request_protocol"] == "http"
+    for name, count in (("request", 2), ("response", 4)):
+        ((labels, value),) = families[f"istio_{name}_messages"].points
+        assert (dict(labels)["grpc_response_status"], value) == ("5", count)
+    protocols = [
+        dict(labels)["request_protocol"] for labels, _ in families["istio_request_duration_milliseconds"].distributions
+    ]
+    assert sorted(protocols) == ["grpc", "http"]

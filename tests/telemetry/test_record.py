@@ -1,6 +1,16 @@
 import marshal
 
-from support.exchanges import CLOCK, DENIAL, ROUTE, WEB, make_attempt, make_denied, make_exchange, make_record
+from support.exchanges import (
+    CLOCK,
+    DENIAL,
+    ROUTE,
+    WEB,
+    make_attempt,
+    make_call,
+    make_denied,
+    make_exchange,
+    make_record,
+)
 
 from meshd.core.endpoint import Endpoint
 from meshd.core.exchange import Attempt, Exchange
@@ -107,3 +117,9 @@ def test_weight_grows_with_what_the_peer_sent():
     exchange = make_exchange(path=b"/" + b"x" * 50_000)
     exchange.note("claim", "y" * 1000)
     assert make_record(exchange).weight > make_record().weight + 50_900
+
+
+def test_a_call_of_grpc_keeps_its_status_and_messages():
+    assert make_record().rpc is None
+    assert make_record(make_call(status=5)).rpc == (5, 1, 2)
+    assert make_record(make_call(status=None)).rpc == (None, 1, 2)

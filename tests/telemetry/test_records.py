@@ -1,5 +1,5 @@
 import pytest
-from support.exchanges import make_attempt, make_denied, make_exchange
+from support.exchanges import make_attempt, make_call, make_denied, make_exchange
 
 from meshd.core.cells import Cells
 from meshd.telemetry import records
@@ -168,3 +168,17 @@ def test_a_recorder_shows_what_it_holds(wire):
     recorder.finish(make_exchange(), 0.0)
     assert repr(recorder) == "<Recorder 1 series, 1 records waiting>"
     assert repr(next(recorder.series())).endswith(" 1>")
+
+
+def test_calls_of_grpc_are_told_apart_by_status_and_their_messages_counted(wire):
+    recorder = make_recorder(wire)
+    for call in (make_call(), make_call(), make_call(status=14), make_call(status=None), make_exchange()):
+        recorder.finish(call, 0.0)
+    found = {
+        (name, dict(labels).get("rpc.grpc.status_code")): value
+        for series in recorder.series()
+        for (name, labels), value in series.totals()
+    }
+    assert (found["meshd.messages.received", "0"], found["meshd.messages.sent", "0"]) == (2, 4)
+    assert {status for name, status in found if name == "meshd.messages.sent"} == {"0", "14", "none"}
+    assert found["meshd.exchanges", None] == 1

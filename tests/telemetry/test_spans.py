@@ -1,5 +1,5 @@
 import pytest
-from support.exchanges import CLOCK, make_attempt, make_denied, make_exchange, make_record
+from support.exchanges import CLOCK, make_attempt, make_call, make_denied, make_exchange, make_record
 
 from meshd.core.exchange import Exchange
 from meshd.core.head import RequestHead
@@ -185,3 +185,36 @@ def test_bytes_that_were_no_request():
     (server,) = spans(exchange)
     assert server.name == "HTTP"
     assert "tls.resumed" not in server.attributes
+
+
+def test_a_call_of_grpc_names_its_method_and_status():
+    for span in spans(make_call(status=0)):
+        assert span.attributes["rpc.system"] == "grpc"
+        assert (span.attributes["rpc.service"], span.attributes["rpc.method"]) == ("shop.Orders", "Get")
+        assert span.attributes["rpc.grpc.status_code"] == 0
+        assert (span.attributes["meshd.messages.received"], span.attributes["meshd.messages.sent"]) == (1, 2)
+        assert span.error is None
+    assert "rpc.system" not in spans()[0].attributes
+
+
+@pytest.mark.parametrize(("status", "server_error", "client_error"), [(5, None, ""), (13, "", ""), (None, None, None)])
+def test_a_status_of_grpc_is_the_servers_error_or_the_clients(status, server_error, client_error):
+    server, client = spans(make_call(status=status))
+    assert (server.error, client.error) == (server_error, client_error)
+    assert client.attributes.get("error.type") == (str(status) if status else None)
+
+
+def test_only_the_last_attempt_has_the_status_of_the_call():
+    exchange = make_call(status=14, path=b"/nothing")
+    exchange.attempts.insert(0, make_attempt(2, started=100.0))
+    server, first, last = spans(exchange)
+    assert "rpc.grpc.status_code" not in first.attributes
+    assert "rpc.service" not in server.attributes
+    assert last.attributes["rpc.grpc.status_code"] == 14
+
+
+def test_a_denied_call_tells_both_statuses():
+    exchange = make_denied()
+    exchange.rpc = make_call(status=7).rpc
+    (server,) = spans(exchange)
+    assert (server.attributes["rpc.grpc.status_code"], server.attributes["http.response.status_code"]) == (7, 403)
