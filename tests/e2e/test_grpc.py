@@ -2,15 +2,13 @@
 
 import json
 import os
-import queue
 import signal
-import sys
 from concurrent import futures
-from pathlib import Path
 
 import grpc
 import pytest
-from support.processes import running, until
+from support.grpc_peer import PATIENCE, Client, Typist, address_of, refusal, start_app
+from support.processes import until
 
 ALLOW = """
     apiVersion: security.istio.io/v1
@@ -21,93 +19,8 @@ ALLOW = """
         - from: [{source: {principals: ["mesh.test/ns/default/sa/client"]}}]
           to: [{operation: {notPaths: ["/test.Echo/Secret"]}}]
 """
-POLICIES = """
-    apiVersion: meshd.dev/v1alpha1
-    kind: BackendPolicy
-    metadata: {name: retried, namespace: default}
-    spec:
-      targetRefs: [{kind: ServiceEntry, name: retried-test}]
-      retry: {attempts: 2, "on": [unavailable], methods: [POST]}
-    ---
-    apiVersion: meshd.dev/v1alpha1
-    kind: BackendPolicy
-    metadata: {name: hasty, namespace: default}
-    spec: {targetRefs: [{kind: ServiceEntry, name: hasty-test}], timeout: 300ms}
-"""
 MIB = 1024 * 1024
-UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-APP = Path(__file__).with_name("grpc_app.py")
-PATIENCE = 30  # seconds for a call that ought to be answered
 Status = grpc.StatusCode
-
-
-class Client:
-    """A channel to a sidecar, for one host."""
-
-    def __init__(self, address, host):
-        options = [*UNLIMITED, ("grpc.default_authority", host), ("grpc.use_local_subchannel_pool", 1)]
-        options.append(("grpc.enable_retries", 0))
-        self.channel = grpc.insecure_channel(address, options)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.channel.close()
-
-    def unary(self, method, request=b"", timeout=PATIENCE, **options):
-        return self.channel.unary_unary(f"/test.Echo/{method}")(request, timeout, **options)
-
-    def future(self, method, request=b"", timeout=PATIENCE, **options):
-        return self.channel.unary_unary(f"/test.Echo/{method}").future(request, timeout, **options)
-
-    def up(self, method, requests, timeout=PATIENCE):
-        return self.channel.stream_unary(f"/test.Echo/{method}")(requests, timeout)
-
-    def down(self, method, request=b"", timeout=PATIENCE):
-        return self.channel.unary_stream(f"/test.Echo/{method}")(request, timeout)
-
-    def both(self, method, requests, timeout=PATIENCE):
-        return self.channel.stream_stream(f"/test.Echo/{method}")(requests, timeout)
-
-    def status(self, method, request=b"", **options):
-        """How a call fails: its error."""
-        with pytest.raises(grpc.RpcError) as caught:
-            self.unary(method, request, **options)
-        return caught.value
-
-
-class Typist:
-    """Requests that are made up as the call goes on."""
-
-    def __init__(self):
-        self._queue = queue.SimpleQueue()
-
-    def say(self, request):
-        self._queue.put(request)
-
-    def stop(self):
-        self._queue.put(None)
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        if (request := self._queue.get()) is None:
-            raise StopIteration
-        return request
-
-
-def start_app(folder):
-    """The app in a process of its own: what runs it, and where to find its address."""
-    path = folder / "port"
-    log = folder / "app.log"
-    return running([sys.executable, str(APP), str(path)], log), path
-
-
-def address_of(path):
-    port = until(lambda: path.exists() and path.read_text(), what="the app listens")
-    return f"127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +30,6 @@ def pair(shared_mesh, tmp_path_factory):
     mortal, mortal_path = start_app(tmp_path_factory.mktemp("mortal"))
     with app, mortal:
         shared_mesh.policy("allow", ALLOW)
-        shared_mesh.policy("backends", POLICIES)
         addresses = address_of(path), address_of(mortal_path)
         server = shared_mesh.run(
             "server",
@@ -126,17 +38,11 @@ def pair(shared_mesh, tmp_path_factory):
                 {"listen": "127.0.0.1:0", "app": addresses[0], "protocol": "auto"},
                 {"listen": "127.0.0.1:0", "app": addresses[1], "protocol": "grpc"},
             ],
-            telemetry={"accessLog": {"path": str(shared_mesh.folder / "server.access")}},
         )
-        for host, inbound in (("echo", 0), ("auto", 1), ("mortal", 2), ("retried", 0), ("hasty", 0)):
+        for host, inbound in (("echo", 0), ("auto", 1), ("mortal", 2)):
             address = server.address(f"inbound-{inbound}")
             shared_mesh.entry(f"{host}.test", address, mesh=True, account="server", protocol="GRPC")
-        client = shared_mesh.run(
-            "client",
-            outbound=[{"listen": "127.0.0.1:0"}],
-            telemetry={"accessLog": {"path": str(shared_mesh.folder / "client.access")}},
-        )
-        client.beside = server
+        client = shared_mesh.run("client", outbound=[{"listen": "127.0.0.1:0"}])
         yield client
     for sidecar in (client, server):
         assert "Traceback" not in sidecar.log
@@ -146,14 +52,6 @@ def pair(shared_mesh, tmp_path_factory):
 def echo(pair):
     with Client(pair.address("outbound-0"), "echo.test") as client:
         yield client
-
-
-def refusal(client):
-    """The status of a small call, None when it is answered."""
-    try:
-        client.unary("Echo", timeout=5)
-    except grpc.RpcError as error:
-        return error.code()
 
 
 def to(pair, host):
