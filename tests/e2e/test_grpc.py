@@ -25,7 +25,8 @@ Status = grpc.StatusCode
 
 @pytest.fixture(scope="module")
 def pair(shared_mesh, tmp_path_factory):
-    """The client's sidecar; behind the server's one app by name and one whose protocol nobody told, and a mortal."""
+    """The client's sidecar. Behind the server's is the app as gRPC and as nobody told, and a mortal one; the app is
+    also called without a sidecar of its own."""
     app, path = start_app(tmp_path_factory.mktemp("app"))
     mortal, mortal_path = start_app(tmp_path_factory.mktemp("mortal"))
     with app, mortal:
@@ -42,6 +43,8 @@ def pair(shared_mesh, tmp_path_factory):
         for host, inbound in (("echo", 0), ("auto", 1), ("mortal", 2)):
             address = server.address(f"inbound-{inbound}")
             shared_mesh.entry(f"{host}.test", address, mesh=True, account="server", protocol="GRPC")
+        shared_mesh.entry("direct.test", addresses[0], protocol="GRPC")
+        shared_mesh.entry("untold.test", addresses[0], protocol="HTTP")
         client = shared_mesh.run("client", outbound=[{"listen": "127.0.0.1:0"}])
         yield client
     for sidecar in (client, server):
@@ -58,7 +61,7 @@ def to(pair, host):
     return Client(pair.address("outbound-0"), host)
 
 
-@pytest.mark.parametrize("host", ["echo.test", "auto.test"])
+@pytest.mark.parametrize("host", ["echo.test", "auto.test", "direct.test", "untold.test"])
 def test_the_four_kinds_of_calls(pair, host):
     with to(pair, host) as client:
         assert client.unary("Echo", b"hello") == b"hello"
@@ -185,27 +188,54 @@ def test_a_stream_that_nobody_reads_does_not_stall_its_siblings(echo):
     assert sum(map(len, stalled)) == 63 * MIB
 
 
-@pytest.mark.parametrize("side", ["client", "server"])
-def test_a_sidecar_that_ends_lets_its_streams_finish(mesh, tmp_path, side):
+@pytest.fixture
+def own_pair(mesh, tmp_path):
+    """Two sidecars of the test's own, to end: a function that starts them, given how long they drain."""
     mesh.policy("allow", ALLOW)
     app, path = start_app(tmp_path)
-    with app:
+
+    def start(drain):
         inbound = [{"listen": "127.0.0.1:0", "app": address_of(path), "protocol": "grpc"}]
-        server = mesh.run("server", inbound=inbound)
+        server = mesh.run("server", inbound=inbound, drain=drain)
         mesh.entry("echo.test", server.address("inbound-0"), mesh=True, account="server", protocol="GRPC")
-        client = mesh.run("client", outbound=[{"listen": "127.0.0.1:0"}])
-        leaving = {"client": client, "server": server}[side]
-        with to(client, "echo.test") as channel:
-            typist = Typist()
-            answers = channel.both("Chat", typist)
-            typist.say(b"before")
-            assert next(answers) == b"re: before"
-            leaving.signal(signal.SIGTERM)
-            until(lambda: refusal(channel) is Status.UNAVAILABLE, what="new calls are refused")
-            for number in range(5):
-                typist.say(b"%d" % number)
-                assert next(answers) == b"re: %d" % number
-            typist.stop()
-            assert list(answers) == []
-            assert answers.code() is Status.OK
-            assert leaving.process.wait(20) == 0
+        return {"client": mesh.run("client", outbound=[{"listen": "127.0.0.1:0"}], drain=drain), "server": server}
+
+    with app:
+        yield start
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+def test_a_sidecar_that_ends_lets_its_streams_finish(own_pair, side):
+    sidecars = own_pair("10s")
+    leaving = sidecars[side]
+    with to(sidecars["client"], "echo.test") as channel:
+        typist = Typist()
+        answers = channel.both("Chat", typist)
+        typist.say(b"before")
+        assert next(answers) == b"re: before"
+        leaving.signal(signal.SIGTERM)
+        until(lambda: refusal(channel) is Status.UNAVAILABLE, what="new calls are refused")
+        for number in range(5):
+            typist.say(b"%d" % number)
+            assert next(answers) == b"re: %d" % number
+        typist.stop()
+        assert list(answers) == []
+        assert answers.code() is Status.OK
+        assert leaving.process.wait(20) == 0
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+def test_what_goes_on_when_the_drain_is_over_ends_with_a_status(own_pair, side):
+    sidecars = own_pair("500ms")
+    leaving = sidecars[side]
+    with to(sidecars["client"], "echo.test") as channel:
+        answers = channel.down("Wait", timeout=None)
+        assert next(answers) == b"waiting"
+        call = channel.future("Hang", b"drained", timeout=None)
+        until(lambda: channel.unary("State", b"drained") == b"waits", what="the app has it")
+        leaving.signal(signal.SIGTERM)
+        for end in (lambda: next(answers), lambda: call.result(PATIENCE)):
+            with pytest.raises(grpc.RpcError) as caught:
+                end()
+            assert (caught.value.code(), caught.value.details()) == (Status.UNAVAILABLE, "drain_deadline")
+        assert leaving.process.wait(20) == 0
