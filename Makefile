@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/meshd up $(ARGS)
 
 test: $(VENV)/.tested
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.tested
 	$(BIN)/ruff check .
