@@ -1,0 +1,193 @@
+"""Every flood against the HTTP/2 of a running sidecar: its cost is bounded, its end is told and counted, and clients of
+other connections are served meanwhile.
+"""
+
+import http.client
+import os
+import re
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from support.h2_flooder import Flooder
+from support.http2 import expand_flood
+from support.origin import Origin, ok
+from support.processes import until
+from support.shared import cases
+
+from meshd.http.h2_engine import Offer
+from meshd.http.h2_events import Code
+
+PLAIN = """
+    apiVersion: security.istio.io/v1
+    kind: PeerAuthentication
+    metadata: {name: plain, namespace: default}
+    spec: {mtls: {mode: DISABLE}}
+"""
+ROWS = [row for row in cases("h2_flood.jsonl") if row["direction"] == "downstream"]
+WINDOWS = {"flood-window-0", "flood-window-drip"}
+SLOW = {"flood-preface-none", "flood-preface-half", "flood-headers-stall"}  # nothing but the clock can end them
+# What costs little or is legal, and what a deadline of minutes ends, which is for tests that move the clock.
+HARMLESS = {f"flood-{name}" for name in ("reset-legit", "unknown-few", "zerolen-header", "hpack-evict")} | WINDOWS
+QUICK = [row for row in ROWS if row["id"] not in SLOW]
+BIG = b"x" * 1048576
+MIB = 1048576
+WAIT = 1.5  # seconds of what a case waits for
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Sibling:
+    """A client on a connection of its own: some requests a second, and what they got."""
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        self._connection = http.client.HTTPConnection(host, int(port), timeout=5)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.statuses: list[int] = []
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._over.set()
+        self._thread.join(10)
+        self._connection.close()
+
+    def _run(self) -> None:
+        while not self._over.is_set() or not self.statuses:
+            self._connection.request("GET", "/sibling")
+            answer = self._connection.getresponse()
+            answer.read()
+            self.statuses.append(answer.status)
+            self._over.wait(0.02)
+
+
+class Rig:
+    """A sidecar of one worker, the app behind it, and what they cost and count."""
+
+    def __init__(self, sidecar, origin: Origin) -> None:
+        self.address = sidecar.address("outbound-0")
+        self.inbound = sidecar.address("inbound-0")
+        self.origin = origin
+        self._admin = sidecar.address("admin")
+        children = Path(f"/proc/{sidecar.pid}/task/{sidecar.pid}/children").read_text().split()
+        (self._worker,) = [each for each in children if "worker" in Path(f"/proc/{each}/comm").read_text()]
+
+    def resident(self) -> float:
+        """Memory of the worker, in MiB."""
+        pages = int(Path(f"/proc/{self._worker}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / MIB
+
+    def seconds(self) -> float:
+        """Processor time of the worker so far."""
+        fields = Path(f"/proc/{self._worker}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def broken_off(self) -> dict[str, int]:
+        """How many connections were ended for what their client did, by the reason."""
+        host, _, port = self._admin.rpartition(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=5)
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+        connection.close()
+        found = re.findall(r'^meshd_connections_broken_off_total\{.*error_type="(\w+)".*\} (\d+)', text, re.MULTILINE)
+        return {cause: int(count) for cause, count in found}
+
+    def requests(self) -> int:
+        """How many arrived, not counting the sibling's; they are forgotten then."""
+        return len([each for each in self.origin.take() if each.target != "/sibling"])
+
+
+def behave(wire, request):
+    wire.sock.sendall(ok(BIG if request.target == "/big" else b"ok"))
+
+
+@pytest.fixture(scope="module")
+def rig(shared_mesh):
+    with Origin(behave) as origin:
+        shared_mesh.policy("plain", PLAIN)
+        shared_mesh.entry("reviews.test", origin.address)
+        sidecar = shared_mesh.run(
+            "out",
+            outbound=[{"listen": "127.0.0.1:0", "service": "reviews.test:80"}],
+            inbound=[{"listen": "127.0.0.1:0", "app": origin.address}],
+            workers=1,
+            telemetry={},
+        )
+        made = Rig(sidecar, origin)
+        for _ in range(3):  # so that what memory it ever needs for many streams is not taken for a flood's
+            busy = next(row for row in QUICK if row["id"] == "flood-zerolen-header")
+            with Flooder(made.address, reads=True) as client:
+                client.play(expand_flood(busy["steps"]), 1.0, WAIT)
+                client.listen(0.3)
+        yield made
+
+
+def play(rig, row) -> tuple[str, str]:
+    """What went wrong with one case, and the reason that must have been counted; both may be empty."""
+    rig.requests()
+    memory, spent = rig.resident(), rig.seconds()
+    with Sibling(rig.address) as sibling, Flooder(rig.address, reads=row["client_reads"]) as client:
+        client.play(expand_flood(row["steps"]), 1.0, WAIT)
+        grown = rig.resident() - memory
+        client.reads = True
+        client.listen(0.2 if row["id"] in HARMLESS else 5.0)
+        goaway, closed = client.goaway(), client.closed
+    grown, spent = max(grown, rig.resident() - memory), rig.seconds() - spent
+    limits, requests = row["limits"], rig.requests()
+    most = limits.get("upstream_requests_max", 10**6)
+    if isinstance(most, str):
+        most = Offer().streams
+    checks = {
+        f"{grown:.1f} MiB": grown <= limits["rss_growth_mib"],
+        f"{spent:.2f} s of processor time": spent <= limits["cpu_s"],
+        f"{requests} requests upstream": requests <= most,
+        f"a client beside it got {set(sibling.statuses)}": set(sibling.statuses) == {200},
+        f"GOAWAY {goaway}, closed: {closed}": closed == (row["id"] not in HARMLESS) and (goaway is not None) == closed,
+        f"code {goaway}": goaway is None or goaway[0] in row["expectation"].get("goaway_codes", [goaway[0]]),
+    }
+    return ", ".join(fact for fact, fine in checks.items() if not fine), _cause(goaway)
+
+
+def _cause(goaway) -> str:
+    """The reason as it is counted, of the code and the text that the client was told."""
+    if goaway is None:
+        return ""
+    code, text = goaway
+    if code != Code.ENHANCE_YOUR_CALM:
+        return f"h2_{code}"
+    return "header_list" if text == "header list too large" else text.removeprefix("too many: ")
+
+
+@pytest.mark.slow
+def test_every_flood(rig):
+    before = rig.broken_off()
+    wrong, causes = [], Counter(before)
+    for row in QUICK:
+        found, cause = play(rig, row)
+        if found:
+            wrong.append(f"{row['id']}: {found}: {row['why']}")
+        if cause:
+            causes[cause] += 1
+    assert not wrong, f"{len(wrong)} of {len(QUICK)}:\n" + "\n".join(wrong)
+    assert len(causes) > 10
+    until(lambda: rig.broken_off() == causes, 5, f"a count of {causes}")
+
+
+@pytest.mark.slow
+def test_a_client_that_begins_and_does_not_go_on(rig):
+    """A head, or what comes before it, may take a stranger ten seconds."""
+    rows = [row for row in ROWS if row["id"] in SLOW]
+    assert len(rows) == len(SLOW)
+
+    def left_alone(row) -> bool:
+        with Flooder(rig.inbound, reads=True) as client:
+            client.play(expand_flood(row["steps"]), 1.0, 15.0)
+            return client.closed
+
+    with ThreadPoolExecutor(len(rows)) as pool:
+        assert all(pool.map(left_alone, rows))
