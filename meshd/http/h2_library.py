@@ -12,8 +12,10 @@ from importlib.util import find_spec
 from typing import Protocol
 
 from h2.config import H2Configuration
-from h2.connection import H2Connection
+from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection
 from h2.settings import SettingCodes, Settings
+from h2.stream import StreamInputs
+from hpack import Encoder
 
 from meshd.core.head import Headers
 from meshd.http.h2_hpack import BadHeaderBlock, count_fields
@@ -85,6 +87,10 @@ class Library:
     setting: type[SettingCodes]
     protocol_error: type[Exception]  # what receive_data raises by design; it has an `error_code`
     stream_reset: type
+    stream_input: type[StreamInputs]
+    connection_input: type[ConnectionInputs]
+    allowed: type[AllowedStreamIDs]
+    encode: Callable[[Encoder, Headers], bytes]
     never_indexed: Callable[[bytes, bytes], tuple[bytes, bytes]]
 
     def __repr__(self) -> str:
@@ -96,6 +102,7 @@ def load(name: str) -> Library:
     connection = import_module(f"{name}.connection")
     settings = import_module(f"{name}.settings")
     hpack = import_module("hpack" if name == "h2" else f"{name}.hpack")
+    secret = hpack.NeverIndexedHeaderTuple
     # It remembers how each of the last 65536 streams was closed, which is our sessions' business and 6 MiB. And it
     # counts the open ones at every new one, by looking at each: the sessions hold both limits.
     ours = {
@@ -112,8 +119,25 @@ def load(name: str) -> Library:
         settings.SettingCodes,
         import_module(f"{name}.exceptions").ProtocolError,
         import_module(f"{name}.events").StreamReset,
-        hpack.NeverIndexedHeaderTuple,
+        import_module(f"{name}.stream").StreamInputs,
+        connection.ConnectionInputs,
+        connection.AllowedStreamIDs,
+        _encode_triples(secret) if getattr(connection, "ALTERNATIVE_HPACK", False) else _encode,
+        secret,
     )
+
+
+def _encode(encoder: Encoder, fields: Headers) -> bytes:
+    return encoder.encode(fields)
+
+
+def _encode_triples(secret: type) -> Callable[[Encoder, Headers], bytes]:
+    """For an encoder that is told by a third member which fields no table may remember."""
+
+    def encode(encoder: Encoder, fields: Headers) -> bytes:
+        return encoder.encode([(field[0], field[1], type(field) is secret) for field in fields])
+
+    return encode
 
 
 def _not_counted(connection: H2Connection) -> int:

@@ -113,7 +113,7 @@ class WireSession(ControlSession):
             self._discard(frame.length)
             self._break(state, Code.PROTOCOL_ERROR, "a body that is not as long as its content-length")
             return
-        self._engine.feed(frame.octets)
+        self._engine.feed_body(frame.stream, frame.length, end=end)
         self._take_body(state, data, frame.length - len(data))
         if end:
             self._end_remote(state, [])
