@@ -39,9 +39,10 @@ def origin():
         yield app
 
 
-def tls(identity: Path, peer: str, side: str) -> dict:
+def tls(identity: Path, peer: str, side: str, alpn: tuple[str, ...] = ()) -> dict:
     """A transport socket that shows `identity` and demands `peer`."""
     common = {
+        "alpn_protocols": list(alpn),
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
         "tls_certificates": [
             {
@@ -61,9 +62,10 @@ def tls(identity: Path, peer: str, side: str) -> dict:
 
 
 class Envoy:
-    """One Envoy between a port it listens on and one it forwards to."""
+    """One Envoy between a port it listens on and one it forwards to, there over HTTP/2 if `http2`; whoever calls it
+    has the choice then."""
 
-    def __init__(self, folder: Path, name: str, forward: str, *, down=None, up=None) -> None:
+    def __init__(self, folder: Path, name: str, forward: str, *, down=None, up=None, http2=False) -> None:
         self.port = free_port()
         host, _, port = forward.rpartition(":")
         endpoint = {"address": {"socket_address": {"address": host, "port_value": int(port)}}}
@@ -77,6 +79,14 @@ class Envoy:
         }
         if up:
             cluster["transport_socket"] = up
+        if http2 and up:
+            options = f"{TYPE}upstreams.http.v3.HttpProtocolOptions"
+            cluster["typed_extension_protocol_options"] = {
+                options.removeprefix("type.googleapis.com/"): {
+                    "@type": options,
+                    "explicit_http_config": {"http2_protocol_options": {}},
+                }
+            }
         router = {
             "name": "envoy.filters.http.router",
             "typed_config": {"@type": f"{TYPE}filters.http.router.v3.Router"},
@@ -84,7 +94,7 @@ class Envoy:
         manager = {
             "@type": f"{TYPE}filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": "mesh",
-            "codec_type": "HTTP1",
+            "codec_type": "AUTO" if http2 else "HTTP1",
             "forward_client_cert_details": "SANITIZE_SET",
             "set_current_client_cert_details": {"uri": True},
             "route_config": {
