@@ -26,6 +26,7 @@ class Attempt:
         "ended",  # float: monotonic; 0 while under way
         "endpoint",  # Endpoint
         "flag",  # str: response flag of its failure, empty when it answered
+        "grpc_status",  # int | None: grpc-status of its response head; most calls have theirs in the trailers
         "sent",  # int: octets of the request handed to the connection
         "span_id",  # int
         "started",  # float: monotonic
@@ -39,6 +40,7 @@ class Attempt:
         self.ended = 0.0
         self.status = 0
         self.flag = ""
+        self.grpc_status: int | None = None
         self.details = ""
         self.verdict = ""
         self.sent = 0

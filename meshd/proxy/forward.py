@@ -18,7 +18,7 @@ from meshd.core.head import ResponseHead
 from meshd.core.reply import Reply
 from meshd.core.route import NO_RETRY, Target
 from meshd.http.events import End
-from meshd.http.grpc import rewrite_timeout
+from meshd.http.grpc import rewrite_timeout, status_of
 from meshd.net import wait
 from meshd.proxy import tunnel
 from meshd.proxy.flight import NEVER, Cut, Flight
@@ -241,12 +241,17 @@ class _Trip:
         here = endpoint is not None and asked.cluster == self.exchange.cluster
         return endpoint if here and endpoint is not None and self.cluster.serves(endpoint, now) else None
 
+    def _takes_chances(self) -> bool:
+        """Whether an idle connection may be used without asking the kernel: for what may be sent again, and only the
+        first time, because a second idle connection may have died with the first."""
+        exchange = self.exchange
+        return exchange.head.method == b"GET" and self.policy.attempts > 0 and len(exchange.attempts) == 1
+
     async def _ask(self, attempt: Attempt, now: float) -> ResponseHead:
         """Lease a connection, send the request, wait for the final response head."""
         flight, exchange = self.flight, self.exchange
         pool = self.pool = self.cluster.pool(attempt.endpoint, exchange.head)
-        # A second idle connection may have died with the first: after one attempt the kernel is asked in any case.
-        connection = pool.take(now, careful=len(exchange.attempts) > 1 or exchange.head.method != b"GET")
+        connection = pool.take(now, careful=not self._takes_chances())
         if connection is None:
             connection = await pool.acquire(now, exchange.deadline, self._watch)
             flight.ticket = None
@@ -267,12 +272,9 @@ class _Trip:
             await carrier.send_request(exchange.head, body, end=end)
             if not end:
                 await upload.attach(carrier)
-        if self.route.attempt_timeout:
-            flight.attempt_deadline = now + self.route.attempt_timeout
-            flight.hedge = self._hedge if self.route.hedge else None
-        if self.route.attempt_idle_timeout:
-            flight.touch(now)
-            flight.attempt_idle_timeout = self.route.attempt_idle_timeout
+        route = self.route
+        if route.attempt_timeout or route.attempt_idle_timeout:
+            self._start_clocks(now)
         while True:
             response = await carrier.read_head()
             if response.status >= 200 or response.status == 101:
@@ -281,10 +283,22 @@ class _Trip:
         flight.attempt_deadline = NEVER
         if self.rival is not None and response.status < 500:
             self.rival.lose()
-        if self.route.attempt_idle_timeout:
+        if route.attempt_idle_timeout:
             flight.touch(wait.now())
         attempt.status = response.status
+        if exchange.rpc is not None:
+            attempt.grpc_status = status_of(response.get(b"grpc-status"))
         return response
+
+    def _start_clocks(self, now: float) -> None:
+        """The time limits of one attempt."""
+        flight, route = self.flight, self.route
+        if route.attempt_timeout:
+            flight.attempt_deadline = now + route.attempt_timeout
+            flight.hedge = self._hedge if route.hedge else None
+        if route.attempt_idle_timeout:
+            flight.touch(now)
+            flight.attempt_idle_timeout = route.attempt_idle_timeout
 
     def _watch(self, ticket: object) -> None:
         self.flight.ticket = ticket  # type: ignore[assignment]  # the pool's own Ticket has `expire`

@@ -14,7 +14,7 @@ from meshd.core.endpoint import Endpoint, Tls
 from meshd.core.errors import ProxyError
 from meshd.core.exchange import Attempt
 from meshd.core.head import RequestHead
-from meshd.http.grpc import is_grpc
+from meshd.http.grpc import http_status, is_grpc
 from meshd.net import wait
 from meshd.upstream.balancer import BALANCERS
 from meshd.upstream.budget import Budget
@@ -179,7 +179,8 @@ class Cluster:
         """Learn from an attempt that has ended: how fast, and whether the endpoint is to blame for a failure."""
         endpoint, now = attempt.endpoint, attempt.ended
         policy = self.settings.outlier
-        outcome = outcome_of(attempt.status, error, policy)
+        status = attempt.status if attempt.grpc_status is None else http_status(attempt.grpc_status)
+        outcome = outcome_of(status, error, policy)
         if outcome is Outcome.SUCCESS:
             observe_latency(endpoint, now - attempt.started, now)
             if self._streaks:

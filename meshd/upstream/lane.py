@@ -48,6 +48,7 @@ class Lane:
             self.broken = reset
         self._heard.set()
         self._room.set()
+        self.link.open_gate()
 
     # -- for the task --------------------------------------------------------------------------------------------
 
@@ -91,7 +92,7 @@ class Lane:
         link = self.link
         session = link.session
         while True:
-            if link.is_full:
+            while link.is_full and self.broken is None:
                 await link.drained()
             taken = session.send_data(self.id, data, end=end)
             link.sent(taken)

@@ -83,10 +83,10 @@ class Link:
     @property
     def is_full(self) -> bool:
         """Whether more must not be given to the session now."""
-        return self._waiting >= FULL
+        return self._waiting >= FULL and not self.reason
 
     async def drained(self) -> None:
-        """Wait until the socket has taken what waits, or never will."""
+        """Wait until the socket has taken what waits, or never will. May return without cause."""
         if self._gate is None:
             self._gate = wait.Event()
         await self._gate.wait()
@@ -133,17 +133,19 @@ class Link:
                 while data := session.data_to_send():
                     self._waiting = 0
                     await stream.send(data)
-                self._open_gate()
+                self.open_gate()
                 if session.closed is not None or self.reason:
                     return
                 await self._ringing.wait()
         except StreamBroken as error:
             self.lose(str(error))
         finally:
-            self._open_gate()
-            stream.abort(self.reason or "the connection has ended")
+            self.reason = self.reason or "the connection has ended"
+            self.open_gate()
+            stream.abort(self.reason)
 
-    def _open_gate(self) -> None:
+    def open_gate(self) -> None:
+        """Let whoever waits in `drained` look again."""
         if self._gate is not None:
             self._gate.set()
             self._gate = None
@@ -195,7 +197,7 @@ class Link:
             if lane is not None:
                 lane.reset(Code.CANCEL, "the peer opened no window for too long")
         if now > self.deadline:
-            self.stream.abort(self.reason or "the connection has ended")
+            self.stream.abort(self.reason)
 
     def keep_alive(self, now: float, interval: float, limit: float) -> None:
         """Ask a peer that was silent for `interval` whether it lives, and give it up after `limit` without an answer.

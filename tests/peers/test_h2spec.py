@@ -38,8 +38,8 @@ PLAIN = """
 
 
 def h2spec() -> str:
-    """The program, in the folder that MESHD_GO_BIN names or on the path; it has no client certificates."""
-    found = shutil.which("h2spec", path=os.environ.get("MESHD_GO_BIN")) or shutil.which("h2spec")
+    """The program, in the folder that H2SPEC_FOLDER names or on the path; it has no client certificates."""
+    found = shutil.which("h2spec", path=os.environ.get("H2SPEC_FOLDER")) or shutil.which("h2spec")
     if not found:
         pytest.skip("h2spec is not installed")
     return found

@@ -29,9 +29,10 @@ def make_cluster(endpoints, dialler=None, **given):
     return Cluster("reviews.default:80", endpoints, dialler or FakeDialler(), settings, Random(1))
 
 
-def observe(cluster, endpoint, now, status=200, error=None, seconds=0.01):
+def observe(cluster, endpoint, now, status=200, error=None, *, seconds=0.01, grpc_status=None):
     """One attempt that ended `now`."""
     attempt = Attempt(endpoint, now - seconds)
+    attempt.grpc_status = grpc_status
     attempt.ended, attempt.status = now, 0 if error else status
     cluster.observe(attempt, error)
 
@@ -190,6 +191,15 @@ def test_what_is_not_its_fault_teaches_nothing(error):
     for _ in range(20):
         observe(cluster, endpoints[0], 10.0, error=error, seconds=3.0)
     assert (endpoints[0].failures, endpoints[0].ewma, cluster.ejections) == (0, 0.0, 0)
+
+
+@pytest.mark.parametrize(("grpc_status", "ejections"), [(14, 1), (13, 1), (0, 0), (5, 0), (None, 0)])
+def test_one_that_answers_in_grpc_that_it_fails_is_ejected(grpc_status, ejections):
+    endpoints = make_endpoints(1, 1)
+    cluster = make_cluster(endpoints)
+    for _ in range(5):
+        observe(cluster, endpoints[0], 10.0, grpc_status=grpc_status)
+    assert cluster.ejections == ejections
 
 
 def test_failing_fast_makes_nobody_look_fast():
