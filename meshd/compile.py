@@ -163,8 +163,9 @@ class _Compiler:
         policy = self._policy_for(known)
         chain = self._service_chain(known)
         toward = TOWARD.get(known.protocol, "auto")
+        timeout = _default_timeout(known.protocol)
         if policy is None:
-            return _Backend(known, ClusterSettings(protocol=toward), Route(known.cluster, chain=chain))
+            return _Backend(known, ClusterSettings(protocol=toward), Route(known.cluster, timeout=timeout, chain=chain))
         spec = policy.spec
         retry = spec.retry
         settings = ClusterSettings(
@@ -184,7 +185,7 @@ class _Compiler:
         )
         route = Route(
             known.cluster,
-            timeout=Route(known.cluster).timeout if spec.timeout is None else (spec.timeout or None),
+            timeout=timeout if spec.timeout is None else (spec.timeout or None),
             attempt_timeout=retry.per_try_timeout,
             hedge=retry.hedge_on_per_try_timeout,
             attempt_idle_timeout=retry.per_try_idle_timeout,
@@ -331,7 +332,14 @@ class _Compiler:
         self._add_cluster(cluster, (Place(inbound.app.host, inbound.app.port),), settings)
         scope = self._scope(port)
         gate = self._gate(scope)
-        route = Route(cluster, template="", targets=(Target(cluster),), total_weight=1, retry=APP_RETRY)
+        route = Route(
+            cluster,
+            template="",
+            targets=(Target(cluster),),
+            total_weight=1,
+            retry=APP_RETRY,
+            timeout=_default_timeout(inbound.protocol),
+        )
         if gate is not None:
             route = replace(route, chain=Chain((), (tell,)))
         return Plan(
@@ -433,6 +441,12 @@ class _Compiler:
 # Toward our own app on this machine: no mesh, few surprises, so a broken connection is all that is tried again.
 APP_SETTINGS = ClusterSettings(pool=PoolSettings(warm=1))
 APP_RETRY = RetryPolicy(safe_only=frozenset({"reset"}))
+
+
+def _default_timeout(protocol: str) -> float | None:
+    """Of a route that says nothing: none where gRPC is declared, whose streams last as long as their clients' deadlines
+    say."""
+    return None if protocol == "grpc" else Route("").timeout
 
 
 def _retry_policy(policy: BackendPolicy) -> RetryPolicy:

@@ -5,7 +5,7 @@ from support.ca import MeshCA
 from support.documents import document
 from support.requests import exchange_of, request
 
-from meshd.compile import APP_RETRY, compile_snapshot
+from meshd.compile import APP_RETRY, _default_timeout, compile_snapshot
 from meshd.config.errors import ConfigError
 from meshd.config.load import load_policies
 from meshd.core.chain import EMPTY_CHAIN
@@ -581,3 +581,8 @@ def test_sessions_know_the_endpoints_of_the_moment(build):
     gone = exchange_of(headers=[("s", token)])
     route.chain.on_request[0](gone)
     assert gone.asked is None
+
+
+def test_a_stream_of_grpc_has_no_time_limit_of_ours():
+    assert _default_timeout("grpc") is None
+    assert _default_timeout("http") == _default_timeout("auto") == 15.0

@@ -128,6 +128,7 @@ class _Trip:
         "cluster",
         "exchange",
         "flight",
+        "fresh",
         "leased",
         "plan",
         "policy",
@@ -153,6 +154,7 @@ class _Trip:
         self.policy = route.retry
         self.upload: Upload | None = None
         self.rival: Rival | None = None
+        self.fresh = False  # take no idle connection
 
     async def run(self) -> None:
         """Attempt until there is a response to relay, then relay it."""
@@ -242,8 +244,8 @@ class _Trip:
         return endpoint if here and endpoint is not None and self.cluster.serves(endpoint, now) else None
 
     def _takes_chances(self) -> bool:
-        """Whether an idle connection may be used without asking the kernel: for what may be sent again, and only the
-        first time, because a second idle connection may have died with the first."""
+        """Whether an idle connection may be used without asking the kernel: for what may be sent again, the first
+        time."""
         exchange = self.exchange
         return exchange.head.method == b"GET" and self.policy.attempts > 0 and len(exchange.attempts) == 1
 
@@ -251,9 +253,9 @@ class _Trip:
         """Lease a connection, send the request, wait for the final response head."""
         flight, exchange = self.flight, self.exchange
         pool = self.pool = self.cluster.pool(attempt.endpoint, exchange.head)
-        connection = pool.take(now, careful=not self._takes_chances())
+        connection = None if self.fresh else pool.take(now, careful=not self._takes_chances())
         if connection is None:
-            connection = await pool.acquire(now, exchange.deadline, self._watch)
+            connection = await pool.acquire(now, exchange.deadline, self._watch, fresh=self.fresh)
             flight.ticket = None
         self.leased = connection
         carrier = flight.connection = connection.open()
@@ -310,6 +312,7 @@ class _Trip:
         now = wait.now()
         decision = should_retry(exchange, outcome, self.policy, cluster.budget, now, replayable=replayable)
         attempt.verdict = decision.reason
+        self.fresh = decision.at_once  # the connection was idle and dead: others may have died with it
         if not decision.retry:
             if decision.flag:
                 exchange.flag(decision.flag)

@@ -154,13 +154,22 @@ class Pool(Generic[C]):
             return connection
         return None
 
-    async def acquire(self, now: float, deadline: float = NEVER, watch: Callable[[Ticket[C]], None] | None = None) -> C:
+    async def acquire(
+        self,
+        now: float,
+        deadline: float = NEVER,
+        watch: Callable[[Ticket[C]], None] | None = None,
+        *,
+        fresh: bool = False,
+    ) -> C:
         """A connection: idle, fresh, or the first that somebody gives back before `deadline`. Raises `UpstreamError`.
+
+        `fresh` asks for none that is idle, where one has just turned out dead: others may have died with it.
 
         `watch` is given the ticket of a caller that has to wait, so that it can be expired from outside. Whoever is
         cancelled leaves the line and leaves no connection behind.
         """
-        connection = self.take(now)
+        connection = None if fresh else self.take(now)
         if connection is not None:
             return connection
         ticket = self.enter(now, deadline)

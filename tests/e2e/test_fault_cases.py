@@ -85,8 +85,7 @@ def test_fault_blackhole(rig):
     assert answer.error == "connection_timeout"
     assert "UF" in rig.flags("/hole")
     until(lambda: rig.endpoint("hole")["dials_failed"] > 0, 10)
-    hole = rig.endpoint("hole")
-    assert (hole["active"], hole["leased"], hole["waiting"]) == (0, 0, 0)
+    until(lambda: [rig.endpoint("hole")[key] for key in ("active", "leased", "waiting")] == [0, 0, 0], 10)
 
 
 def test_fault_all_down_and_start_order(rig, places):
