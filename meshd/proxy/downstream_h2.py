@@ -22,7 +22,7 @@ from meshd.proxy.rescue import NO_CONNECT, rescue
 from meshd.upstream.lane import Lane, LaneStream
 from meshd.upstream.link import Link, Request
 
-OFFER = Offer(connect_protocol=True)
+OFFER = Offer()
 LAST_STEP = 1.0  # seconds between the two GOAWAYs of a drain, when the client answers no ping
 
 
