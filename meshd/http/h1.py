@@ -128,6 +128,8 @@ class ServerCodec:
             last = b"upgrade: %b\r\nconnection: upgrade\r\n" % (head.upgrade or b"")
             return render_fields(_status_line(status), head.headers, last)
         self._chunked_out = False
+        if request is not None and request.upgrade is not None:
+            self.must_close = True  # what the client sends next may be of either protocol: do not guess
         if request is not None and request.method == b"CONNECT" and status < 300:
             return render_fields(_status_line(status), head.headers, b"")
         last = b""

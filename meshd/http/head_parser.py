@@ -115,10 +115,14 @@ def _set_connection(head: RequestHead, framing: Framing) -> None:
         if value.lower() != b"100-continue":
             raise ProtocolError(417, "an expectation other than 100-continue")
         head.expect_continue = head.length != 0
-    if b"upgrade" in special and b"upgrade" in framing.connection and head.length == 0:
+    if b"upgrade" in special and b"upgrade" in framing.connection:
         token = b", ".join(special[b"upgrade"])
-        if not token.lower().startswith(b"h2c"):  # to HTTP/2 a client says so in advance (RFC 9113 section 3.1)
+        if token.lower().startswith(b"h2c"):  # to HTTP/2 a client says so in advance (RFC 9113 section 3.1)
+            return
+        if head.length == 0:
             head.upgrade = token
+        else:
+            head.keep_alive = False  # not asked for with a body; but what follows that may be of either protocol
 
 
 def _keep_end_to_end(head: RequestHead | ResponseHead, framing: Framing) -> None:

@@ -118,8 +118,6 @@ class Http1Downstream:
         exchange = listener.begin(head, self.peer, self.hop, now)
         self.flight = flight = Flight(exchange, self)
         self.phase = Phase.EXCHANGE
-        if head.upgrade is not None and self.codec.buffered:
-            self.codec.must_close = True  # sent before we could agree to switch: it may be either protocol
         if head.method == b"CONNECT":
             await self._connect(exchange)
         elif (reply := await carry(flight, listener.plan)) is not None:

@@ -70,6 +70,10 @@ def run(row, origin, address, step) -> str:
         if refused and not row.get("incomplete"):
             client.read_until(lambda: client.closed, 3)
         closed = client.closed
+        if not closed:  # until the sidecar is done with all that was sent: what arrives later is not the next case's
+            client.end()
+            client.read_until(lambda: client.closed, 3)
+        answers = finals()
     return judge(row, origin.take(), answers, closed=closed, switched=client.received[3:5] == SETTINGS)
 
 

@@ -343,6 +343,13 @@ def test_a_client_of_http_1_0_gets_no_interim_response():
     assert new.send_interim(103, [(b"link", b"x")]) == b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"
 
 
+def test_an_upgrade_that_is_answered_otherwise_ends_the_connection():
+    server = server_after(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n")
+    assert not server.must_close
+    assert b"connection: close" in server.send_head(ResponseHead(200), b"ok", end=True)
+    assert server.must_close
+
+
 def test_an_upgrade_switches_and_leaves_what_came_behind():
     server = server_after(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\nearly")
     answer = ResponseHead(101)

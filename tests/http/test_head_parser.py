@@ -137,6 +137,12 @@ def test_an_upgrade_is_asked_for_twice_and_without_a_body(lines, wanted):
     assert request(*lines).upgrade == wanted
 
 
+def test_a_connection_ends_after_an_upgrade_with_a_body():
+    upgrade = [b"Connection: Upgrade", b"Content-Length: 3"]
+    assert not request(b"Upgrade: websocket", *upgrade).keep_alive
+    assert request(b"Upgrade: h2c", *upgrade).keep_alive  # every first request of some clients
+
+
 def test_a_plain_response():
     head = response(b"Content-Length: 3", b"Set-Cookie: a", b"SET-COOKIE: b", first=b"HTTP/1.1 200")
     assert (head.status, head.length, head.bodiless, head.keep_alive) == (200, 3, False, True)

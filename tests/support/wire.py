@@ -38,6 +38,13 @@ class RawClient:
         except OSError:
             pass
 
+    def end(self) -> None:
+        """Say that nothing more will be sent."""
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.closed = True
+
     def read_more(self, seconds: float) -> bool:
         """Whether bytes came; sets `closed` at the end of the connection."""
         if self.closed:
