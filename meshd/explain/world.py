@@ -19,7 +19,7 @@ from meshd.explain.chance import Drawn
 from meshd.explain.question import Question, Unaskable
 from meshd.filters.ext_authz import Gate
 from meshd.net.tls import Mode
-from meshd.proxy.forward import admit
+from meshd.proxy.admit import admit
 from meshd.proxy.rescue import NO_BACKEND, NO_ROUTE
 from meshd.snapshot import Plan
 

@@ -16,6 +16,7 @@ from meshd.http.framing import CONNECTION_FIELDS, MAX_LENGTH, NOT_IN_TRAILERS
 from meshd.http.h2_library import Secret
 from meshd.http.limits import Limits
 from meshd.http.target import authority, read_target
+from meshd.http.upgrade import WEBSOCKET
 
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -67,9 +68,9 @@ def read_request(fields: Headers, limits: Limits, *, end: bool, connect_protocol
     if special:
         _set_special(head, special, end=end)
     length = _content_length(special)
-    if end and length:
+    if length and (end or head.upgrade is not None):
         raise Malformed("content-length without a body")
-    head.length = 0 if end else length
+    head.length = 0 if end or head.upgrade is not None else length
     return head
 
 
@@ -90,11 +91,14 @@ def _set_target(head: RequestHead, pseudo: dict[bytes, bytes], host: bytes, limi
 
 
 def _extend_connect(head: RequestHead, protocol: bytes, *, allowed: bool) -> None:
-    """Extended CONNECT (RFC 8441) is to HTTP/2 what GET with Upgrade is to HTTP/1.1; policies see the latter."""
+    """Extended CONNECT (RFC 8441) is to HTTP/2 what GET with Upgrade is to HTTP/1.1; policies see the latter. What
+    comes behind it is no body but the other protocol."""
     if head.method != b"CONNECT" or not allowed:
         raise Malformed(":protocol where it was not offered")
     if not _METHOD.fullmatch(protocol) or protocol.lower().startswith(b"h2c"):
         raise Malformed("no valid :protocol")
+    if protocol.lower() != WEBSOCKET:  # what else there is has rules of its own (RFC 9220 section 3 says 501)
+        raise ProtocolError(501, "extended CONNECT for something else than a WebSocket")
     head.method = b"GET"
     head.upgrade = protocol
 

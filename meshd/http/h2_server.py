@@ -128,7 +128,7 @@ class ServerSession(WireSession):
         self._engine.feed_head(stream, end=end)
         state = self._open(stream, head.method)
         state.heard = True
-        state.expected = head.length
+        state.expected = head.length if head.upgrade is None else None
         self._events.append(RequestArrived(stream, head))
         if end:
             self._end_remote(state, [])

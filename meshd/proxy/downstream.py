@@ -13,7 +13,8 @@ from meshd.http.forwarding import Hop
 from meshd.http.h1 import ServerCodec
 from meshd.net import wait
 from meshd.net.stream import Stream
-from meshd.proxy.flight import Cut, Flight
+from meshd.proxy.cut import Cut
+from meshd.proxy.flight import Flight
 from meshd.proxy.forward import carry
 from meshd.proxy.listener import Listener
 from meshd.proxy.rescue import rescue

@@ -15,14 +15,16 @@ from meshd.http.h2_events import Code, RequestArrived, RequestRefused
 from meshd.http.h2_server import ServerSession
 from meshd.net import wait
 from meshd.net.stream import Stream
-from meshd.proxy.flight import Cut, Flight
+from meshd.proxy.cut import Cut
+from meshd.proxy.flight import Flight
 from meshd.proxy.forward import carry
 from meshd.proxy.listener import Listener
 from meshd.proxy.rescue import NO_CONNECT, rescue
-from meshd.upstream.lane import Lane, LaneStream
+from meshd.upstream.lane import Lane
+from meshd.upstream.lane_stream import LaneStream
 from meshd.upstream.link import Link, Request
 
-OFFER = Offer()
+OFFER = Offer(connect_protocol=True)
 LAST_STEP = 1.0  # seconds between the two GOAWAYs of a drain, when the client answers no ping
 
 

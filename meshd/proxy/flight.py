@@ -1,34 +1,18 @@
 """The moving parts of one exchange under way: what it waits on, and until when."""
 
 from collections.abc import Callable
-from enum import Enum
 from typing import Protocol
 
 from meshd.core.exchange import Exchange
 from meshd.core.head import Headers, ResponseHead
 from meshd.http.events import End
 from meshd.net.stream import Stream
+from meshd.proxy.cut import OVERDUE, Cut
 from meshd.upstream.connection import Carrier
 
 NEVER = float("inf")
 STREAM_IDLE = 300.0  # seconds without a byte either way, until a route says otherwise
 WATCH_AFTER = 0.05  # seconds an exchange runs before we look whether its client is still there
-
-
-class Cut(Enum):
-    """Why an exchange, or an attempt, was ended from outside. The value is the response code detail."""
-
-    TIMEOUT = "upstream_response_timeout"
-    ATTEMPT_TIMEOUT = "upstream_per_try_timeout"
-    ATTEMPT_IDLE = "upstream_per_try_idle_timeout"
-    IDLE = "stream_idle_timeout"
-    GONE = "downstream_remote_disconnect"
-    OVERTAKEN = "overtaken_by_hedged_attempt"
-    BAD_BODY = "request_body_malformed"
-    DRAINED = "drain_deadline"
-
-
-OVERDUE = (Cut.TIMEOUT, Cut.ATTEMPT_TIMEOUT, Cut.ATTEMPT_IDLE, Cut.IDLE)
 
 
 class Downstream(Protocol):

@@ -8,36 +8,38 @@ a reply in `rescue.py`. The protocols on either side are behind `Downstream` and
 import logging
 from functools import partial
 from random import Random
+from secrets import token_bytes
 
 from meshd.core import flags
 from meshd.core.asked import Asked
 from meshd.core.endpoint import Endpoint
-from meshd.core.errors import DownstreamError, ProxyError, Resend, UpstreamError
-from meshd.core.exchange import Attempt, Exchange
-from meshd.core.head import ResponseHead
+from meshd.core.errors import DownstreamError, ProtocolError, ProxyError, Resend, UpstreamError
+from meshd.core.exchange import Attempt
+from meshd.core.head import RequestHead, ResponseHead
 from meshd.core.reply import Reply
 from meshd.core.route import NO_RETRY, Target
-from meshd.http.events import End
 from meshd.http.grpc import rewrite_timeout, status_of
+from meshd.http.upgrade import NONCE, ask, settle
 from meshd.net import wait
-from meshd.proxy import tunnel
-from meshd.proxy.flight import NEVER, Cut, Flight
+from meshd.proxy.admit import admit
+from meshd.proxy.cut import OF_ATTEMPT, Cut, error_of
+from meshd.proxy.flight import NEVER, Flight
 from meshd.proxy.gate import pass_gate
 from meshd.proxy.hedge import Rival
 from meshd.proxy.mirror import Copies
-from meshd.proxy.rescue import CRASHED, LOOPED, NO_BACKEND, NO_ROUTE, RESPONSE_TOO_LARGE, rescue
+from meshd.proxy.relay import relay
+from meshd.proxy.rescue import CRASHED, rescue
 from meshd.proxy.upload import Upload
-from meshd.routing.split import pick_target
 from meshd.snapshot import Plan
 from meshd.telemetry.tracing import hang_under
 from meshd.upstream.cluster import Cluster
-from meshd.upstream.connection import Carrier, Connection
+from meshd.upstream.connection import Connection
 from meshd.upstream.pool import Pool
 from meshd.upstream.retry import backoff, may_hedge, should_retry
 
 log = logging.getLogger(__name__)
 HOLD_STEP = 0.1  # seconds between two looks while an injected delay lasts
-random = Random()  # noqa: S311  # spreads load and back-off, keeps no secret
+random = Random()  # noqa: S311  # spreads back-off, keeps no secret
 copies = Copies()
 
 
@@ -65,33 +67,6 @@ async def carry(flight: Flight, plan: Plan) -> Reply | None:
         log.exception("an exchange crashed: %r", exchange)
         return _fail(flight, ProxyError(500, flags.INTERNAL, CRASHED.details))
     return reply
-
-
-def admit(exchange: Exchange, plan: Plan) -> tuple[Reply | None, Target | None, Cluster | None]:
-    """Policies, route and split, in that order and without waiting. Pure but for what it notes on the exchange."""
-    if not exchange.request_id:
-        return LOOPED, None, None
-    for step in plan.chain.on_request:
-        if (reply := step(exchange)) is not None:
-            return reply, None, None
-    head = exchange.head
-    table = plan.table(head.authority)
-    route = table.find(head) if table is not None else None
-    if route is None:
-        return NO_ROUTE, None, None
-    exchange.route = route
-    for step in route.chain.on_request:
-        if (reply := step(exchange)) is not None:
-            return reply, None, None
-    target = pick_target(route, exchange, random)
-    cluster = plan.clusters.get(target.cluster) if target is not None else None
-    if target is None or cluster is None:
-        return NO_BACKEND, None, None
-    exchange.cluster = target.cluster
-    for step in target.chain.on_request:
-        if (reply := step(exchange)) is not None:
-            return reply, None, None
-    return None, target, cluster
 
 
 async def _carry_question(plan: Plan, flight: Flight, cluster: str) -> None:
@@ -161,6 +136,7 @@ class _Trip:
         exchange, flight = self.exchange, self.flight
         if exchange.head.upgrade is not None:
             self.policy = NO_RETRY
+            ask(exchange.head, token_bytes(NONCE))
         if exchange.head.length != 0:
             self.upload = Upload(flight, self.policy.buffer)
             self.upload.take_ready()
@@ -207,6 +183,8 @@ class _Trip:
         endpoint.active += 1
         try:
             response = await self._ask(attempt, now)
+            if self.exchange.head.upgrade is not None:
+                _settle(self.exchange.head, response)
         except UpstreamError as error:
             await self._go_on(attempt, self._translate(error))
             return None
@@ -322,10 +300,8 @@ class _Trip:
         return self.flight.cause is None
 
     async def _relay(self, response: ResponseHead) -> None:
-        """Pass the response on: what is here already in one write with the head, the rest as it comes."""
+        """Let policies see the response, then pass it on."""
         flight, exchange = self.flight, self.exchange
-        connection = flight.connection
-        assert connection is not None
         attempt = exchange.attempts[-1]
         for chain in (self.target.chain, self.route.chain):
             for step in chain.on_response:
@@ -333,24 +309,8 @@ class _Trip:
         exchange.response = response
         exchange.status = response.status
         exchange.details = "via_upstream"
-        down = flight.down
         try:
-            if response.status == 101 or (exchange.head.method == b"CONNECT" and response.status < 300):
-                await tunnel.switch(flight, response)
-                return
-            body, end = connection.take_ready()
-            if exchange.asked is not None:
-                declared = 0 if response.bodiless else response.length or 0
-                check_size(max(len(body), declared), exchange.asked)
-            whole = end is not None and not end.trailers
-            exchange.responded = wait.now()
-            await down.respond(response, body, end=whole)
-            exchange.bytes_sent = len(body)
-            if not whole:
-                await self._relay_rest(connection, end)
-                exchange.ended = wait.now()
-            else:
-                exchange.ended = exchange.responded
+            await relay(flight, response)
         except UpstreamError as error:
             failure = self._translate(error)
             self._close(attempt, failure)
@@ -360,36 +320,16 @@ class _Trip:
             raise
         self._end(attempt)
 
-    async def _relay_rest(self, connection: Carrier, end: End | None) -> None:
-        flight, down, exchange = self.flight, self.flight.down, self.exchange
-        while True:
-            piece = end or await connection.read_body()
-            flight.touch(wait.now())
-            if isinstance(piece, End):
-                await down.finish(piece.trailers)
-                return
-            exchange.bytes_sent += len(piece)
-            if exchange.asked is not None:
-                check_size(exchange.bytes_sent, exchange.asked)
-            await down.send(piece)
-
     def _translate(self, error: UpstreamError) -> ProxyError:
         """What the wire shows as a broken stream, told by the reason we broke it."""
-        cause = self.flight.cause
+        flight, cause = self.flight, self.flight.cause
         if cause is None:
             return error
-        if cause is Cut.GONE:
-            return DownstreamError(0, flags.DOWNSTREAM_GONE, cause.value)
-        if cause is Cut.BAD_BODY:
-            failure = self.upload.failure if self.upload is not None else None
-            return failure or DownstreamError(400, flags.DOWNSTREAM_PROTOCOL, cause.value)
-        if cause is Cut.ATTEMPT_TIMEOUT or cause is Cut.ATTEMPT_IDLE:
-            self.flight.cause = None  # only this attempt is over
-            self.flight.attempt_deadline = self.flight.attempt_idle_timeout = NEVER
-            return UpstreamError(504, flags.REQUEST_TIMEOUT, cause.value, retry=Resend.IF_SAFE)
-        if cause is Cut.IDLE:
-            return UpstreamError(504, flags.STREAM_IDLE, cause.value)
-        return UpstreamError(504, flags.REQUEST_TIMEOUT, cause.value)
+        if cause in OF_ATTEMPT:
+            flight.cause = None  # only this attempt is over
+            flight.attempt_deadline = flight.attempt_idle_timeout = NEVER
+        failure = self.upload.failure if self.upload is not None else None
+        return failure if cause is Cut.BAD_BODY and failure is not None else error_of(cause)
 
     def _close(self, attempt: Attempt, error: ProxyError) -> None:
         """An attempt failed: its connection is of no more use."""
@@ -470,10 +410,11 @@ class _Trip:
         await _Trip(flight, self.plan, Target(cluster.name), cluster).run()
 
 
-def check_size(octets: int, asked: Asked) -> None:
-    """Raises when a response body is larger than policies allow: nobody's fault but the rule's."""
-    if octets > asked.max_response:
-        raise ProxyError(502, flags.UPSTREAM_PROTOCOL, RESPONSE_TOO_LARGE)
+def _settle(head: RequestHead, response: ResponseHead) -> None:
+    try:
+        settle(head, response)
+    except ProtocolError as error:
+        raise UpstreamError(error.status, flags.UPSTREAM_PROTOCOL, error.details) from error
 
 
 def may_be_failure(response: ResponseHead) -> bool:

@@ -17,7 +17,8 @@ from meshd.http.events import END, End
 from meshd.net import wait
 from meshd.net.stream import Stream
 from meshd.net.sweep import INTERVAL
-from meshd.proxy.flight import Cut, Flight
+from meshd.proxy.cut import Cut
+from meshd.proxy.flight import Flight
 
 MOST: Final = 65_536  # octets of an answer's body
 

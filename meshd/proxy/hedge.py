@@ -18,7 +18,8 @@ from meshd.core.head import Headers, ResponseHead
 from meshd.core.route import NO_RETRY
 from meshd.net import wait
 from meshd.net.stream import Stream
-from meshd.proxy.flight import NEVER, Cut, Flight
+from meshd.proxy.cut import Cut
+from meshd.proxy.flight import NEVER, Flight
 from meshd.proxy.mirror import Nobody, copy_of
 
 LOST = "another attempt answered first"

@@ -41,7 +41,7 @@ BODIES = {
     425: b"too early",
     431: b"request header fields too large",
     500: b"internal error of the proxy",
-    501: b"transfer coding not implemented",
+    501: b"not implemented here",
     502: b"upstream connect error or disconnect before the response",
     503: b"upstream unavailable",
     504: b"upstream request timeout",

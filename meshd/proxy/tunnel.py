@@ -65,6 +65,8 @@ async def switch(flight: Flight, response: ResponseHead) -> None:
     assert connection is not None
     exchange.deadline = float("inf")
     exchange.responded = wait.now()
+    if exchange.head.protocol == b"h2":
+        exchange.status = 200  # as its client sees it (RFC 8441 section 5)
     await flight.down.respond(response, b"", end=False)
     stream, early = flight.down.take_over()
     tunnel = Tunnel(flight, stream, connection.stream)

@@ -10,7 +10,8 @@ from meshd.core.asked import NO_LIMIT
 from meshd.core.errors import DownstreamError, UpstreamError
 from meshd.http.events import End
 from meshd.net import wait
-from meshd.proxy.flight import Cut, Flight
+from meshd.proxy.cut import Cut
+from meshd.proxy.flight import Flight
 from meshd.upstream.connection import Carrier
 
 

@@ -167,8 +167,8 @@ class Cluster:
 
     def _is_other(self, endpoint: Endpoint, head: RequestHead) -> bool:
         """Whether this request needs the protocol that `_pools` do not speak."""
-        if head.upgrade is not None:  # every server that switches protocols does so in HTTP/1.1
-            return self._http2
+        if head.upgrade is not None:  # in HTTP/1.1 wherever that is spoken: every server that switches does it there
+            return self._http2 and endpoint.tls is Tls.MUTUAL
         if self.settings.protocol != "auto":
             return False
         return endpoint.tls is Tls.MUTUAL or is_grpc(head.get(b"content-type"))

@@ -14,7 +14,9 @@ class Carrier(Protocol):
     Everything that waits raises `UpstreamError`.
     """
 
-    stream: Stream  # the bare bytes of it, once a protocol was switched
+    @property
+    def stream(self) -> Stream:
+        """The bare bytes of it, once a protocol was switched."""
 
     async def send_request(self, head: RequestHead, body: bytes, *, end: bool) -> None:
         """Write the head and the first octets of the body in one go."""

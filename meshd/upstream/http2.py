@@ -12,11 +12,17 @@ from meshd.identity.peer import PeerIdentity
 from meshd.net import wait
 from meshd.net.stream import Stream, identity_of
 from meshd.net.sweep import Sweeper
-from meshd.upstream.lane import Lane, LaneStream
+from meshd.upstream.lane import Lane
+from meshd.upstream.lane_stream import LaneStream
 from meshd.upstream.link import Link
 
 PING_AFTER: Final = 30.0  # seconds of silence while a response is awaited
 PING_LIMIT: Final = 10.0  # seconds for the answer
+SETTLE_STEP: Final = 0.005  # seconds between looks whether the server has said what it takes
+NO_UPGRADES: Final = (
+    "http_upgrade_failed{the upstream is declared to speak HTTP/2 and takes no extended CONNECT there (RFC 8441);"
+    " if it switches protocols in HTTP/1.1, declare its port http}"
+)
 
 
 class Http2Connection:
@@ -86,7 +92,7 @@ class Http2Connection:
 class Http2Exchange:
     """A stream of a connection, from its request to its end."""
 
-    __slots__ = ("_connection", "_ended", "_lane", "_responding", "_why", "stream")
+    __slots__ = ("_connection", "_ended", "_lane", "_responding", "_why")
 
     def __init__(self, connection: Http2Connection) -> None:
         self._connection = connection
@@ -94,25 +100,40 @@ class Http2Exchange:
         self._responding = False
         self._ended = False  # the response is whole
         self._why = ""  # we ended it
-        self.stream: Stream
+
+    @property
+    def stream(self) -> Stream:
+        """Its octets, once a protocol was switched."""
+        assert self._lane is not None
+        return LaneStream(self._lane)
 
     async def send_request(self, head: RequestHead, body: bytes, *, end: bool) -> None:
         """Begin the stream, with the first octets of the body."""
         connection = self._connection
         link = connection.link
+        if head.upgrade is not None:
+            await self._await_leave()
+            end = False  # what comes behind it is the other protocol's
         try:
             stream = connection.session.send_request(head, wait.now(), end=end and not body)
         except StreamBroken as error:
             details = f"upstream_stream_refused{{{link.reason or error}}}"
             raise UpstreamError(502, flags.REMOTE_RESET, details, retry=Resend.UNSENT) from error
         lane = self._lane = link.lanes[stream] = Lane(link, stream)
-        self.stream = LaneStream(lane)
         link.flush()
         if body:
             try:
                 await lane.send(body, end=end)
             except StreamBroken as error:
                 raise self._lost(error) from error
+
+    async def _await_leave(self) -> None:
+        """Extended CONNECT may only be sent once the server has said that it takes it (RFC 8441 section 3)."""
+        connection = self._connection
+        while not (connection.session.settled or connection.link.reason or self._why):
+            await wait.sleep_until(wait.now() + SETTLE_STEP)
+        if connection.session.settled and not connection.session.takes_upgrades:
+            raise UpstreamError(502, flags.UPSTREAM_PROTOCOL, NO_UPGRADES)
 
     async def send(self, data: bytes) -> None:
         """Write more of the body, as fast as the peer takes it."""

@@ -24,7 +24,7 @@ from support.requests import exchange_of, request
 from meshd.compile import compile_snapshot
 from meshd.config.load import load_policies
 from meshd.core.peer import Peer
-from meshd.proxy.forward import admit
+from meshd.proxy.admit import admit
 
 WORLDS = {"none": (0, 0), "one of each": (1, 1), "200 routes, 100 rules": (200, 100)}
 WEB = Peer("127.0.0.1", principal=b"cluster.local/ns/default/sa/web", namespace=b"default", service_account=b"web")

@@ -15,7 +15,7 @@ from meshd.explain.question import Unaskable
 from meshd.http.forwarding import Hop
 from meshd.http.h1 import ServerCodec
 from meshd.net.tls import Mode
-from meshd.proxy.forward import admit
+from meshd.proxy.admit import admit
 from meshd.proxy.listener import ConnectionLimits, Listener
 from meshd.telemetry.records import Recorder
 from meshd.telemetry.tracing import Sampler

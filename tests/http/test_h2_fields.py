@@ -214,9 +214,22 @@ def test_te_and_expectations_cross():
 def test_a_websocket_is_an_upgrade_here_and_extended_connect_there():
     fields = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *GET[1:]]
     head = request(fields, end=False, connect_protocol=True)
-    assert (head.method, head.upgrade, head.path) == (b"GET", b"websocket", b"/")
+    assert (head.method, head.upgrade, head.path, head.length) == (b"GET", b"websocket", b"/", 0)
     assert sorted(request_fields(head, secret, end=False)) == sorted(fields)
     assert response_fields(ResponseHead(101), secret) == [(b":status", b"200")]
+
+
+def test_an_upgrade_has_no_body():
+    fields = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *GET[1:], (b"content-length", b"5")]
+    with pytest.raises(Malformed, match="content-length without a body"):
+        request(fields, end=False, connect_protocol=True)
+
+
+def test_only_websockets_come_by_extended_connect():
+    fields = [(b":method", b"CONNECT"), (b":protocol", b"connect-udp"), *GET[1:]]
+    with pytest.raises(ProtocolError, match="something else than a WebSocket") as caught:
+        request(fields, end=False, connect_protocol=True)
+    assert caught.value.status == 501
 
 
 def test_an_upgrade_to_http2_is_refused():

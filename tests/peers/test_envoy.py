@@ -63,9 +63,11 @@ def tls(identity: Path, peer: str, side: str, alpn: tuple[str, ...] = ()) -> dic
 
 class Envoy:
     """One Envoy between a port it listens on and one it forwards to, there over HTTP/2 if `http2`; whoever calls it
-    has the choice then."""
+    has the choice then. With `websocket` it passes those on, and takes extended CONNECT."""
 
-    def __init__(self, folder: Path, name: str, forward: str, *, down=None, up=None, http2=False) -> None:
+    def __init__(
+        self, folder: Path, name: str, forward: str, *, down=None, up=None, http2=False, websocket=False
+    ) -> None:
         self.port = free_port()
         host, _, port = forward.rpartition(":")
         endpoint = {"address": {"socket_address": {"address": host, "port_value": int(port)}}}
@@ -84,7 +86,7 @@ class Envoy:
             cluster["typed_extension_protocol_options"] = {
                 options.removeprefix("type.googleapis.com/"): {
                     "@type": options,
-                    "explicit_http_config": {"http2_protocol_options": {}},
+                    "explicit_http_config": {"http2_protocol_options": {"allow_connect": websocket}},
                 }
             }
         router = {
@@ -107,6 +109,8 @@ class Envoy:
                 ]
             },
             "http_filters": [router],
+            "http2_protocol_options": {"allow_connect": websocket},
+            "upgrade_configs": [{"upgrade_type": "websocket"}] if websocket else [],
         }
         chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
         if down:

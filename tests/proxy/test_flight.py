@@ -3,7 +3,8 @@
 import pytest
 from support.requests import exchange_of
 
-from meshd.proxy.flight import Cut, Flight
+from meshd.proxy.cut import Cut
+from meshd.proxy.flight import Flight
 from meshd.proxy.mirror import Nobody
 
 

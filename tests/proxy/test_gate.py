@@ -16,7 +16,8 @@ from meshd.filters.ext_authz import Gate, compile_check
 from meshd.http.events import END
 from meshd.net import wait
 from meshd.net.reactor import Reactor
-from meshd.proxy.flight import Cut, Flight
+from meshd.proxy.cut import Cut
+from meshd.proxy.flight import Flight
 from meshd.proxy.gate import MOST, Asker, pass_gate
 
 

@@ -8,7 +8,8 @@ from meshd.core.errors import DownstreamError, UpstreamError
 from meshd.core.exchange import Attempt
 from meshd.core.head import ResponseHead
 from meshd.core.route import NO_RETRY, Route
-from meshd.proxy.flight import Cut, Flight
+from meshd.proxy.cut import Cut
+from meshd.proxy.flight import Flight
 from meshd.proxy.hedge import Rival
 from meshd.proxy.mirror import Nobody
 

@@ -11,7 +11,8 @@ from meshd.core import flags
 from meshd.core.errors import DownstreamError, Resend, UpstreamError
 from meshd.http.events import END
 from meshd.net import wait
-from meshd.proxy.flight import Cut, Flight
+from meshd.proxy.cut import Cut
+from meshd.proxy.flight import Flight
 from meshd.proxy.upload import Upload
 
 LIMIT = 65536

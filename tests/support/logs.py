@@ -5,7 +5,7 @@ import json
 from meshd.core.errors import ProtocolError
 from meshd.explain.question import Question
 from meshd.net.tls import Mode
-from meshd.proxy.forward import admit
+from meshd.proxy.admit import admit
 from meshd.telemetry.describe import summarise
 from meshd.telemetry.record import decode, record
 

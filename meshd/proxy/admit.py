@@ -1,0 +1,43 @@
+"""Whether a request may go on, and where to: policies, route and split, before anything is waited for.
+
+`meshd explain`, `meshd test` and `meshd simulate` ask the same function that serves traffic.
+"""
+
+from random import Random
+
+from meshd.core.exchange import Exchange
+from meshd.core.reply import Reply
+from meshd.core.route import Target
+from meshd.proxy.rescue import LOOPED, NO_BACKEND, NO_ROUTE
+from meshd.routing.split import pick_target
+from meshd.snapshot import Plan
+from meshd.upstream.cluster import Cluster
+
+random = Random()  # noqa: S311  # spreads load, keeps no secret
+
+
+def admit(exchange: Exchange, plan: Plan) -> tuple[Reply | None, Target | None, Cluster | None]:
+    """Policies, route and split, in that order and without waiting. Pure but for what it notes on the exchange."""
+    if not exchange.request_id:
+        return LOOPED, None, None
+    for step in plan.chain.on_request:
+        if (reply := step(exchange)) is not None:
+            return reply, None, None
+    head = exchange.head
+    table = plan.table(head.authority)
+    route = table.find(head) if table is not None else None
+    if route is None:
+        return NO_ROUTE, None, None
+    exchange.route = route
+    for step in route.chain.on_request:
+        if (reply := step(exchange)) is not None:
+            return reply, None, None
+    target = pick_target(route, exchange, random)
+    cluster = plan.clusters.get(target.cluster) if target is not None else None
+    if target is None or cluster is None:
+        return NO_BACKEND, None, None
+    exchange.cluster = target.cluster
+    for step in target.chain.on_request:
+        if (reply := step(exchange)) is not None:
+            return reply, None, None
+    return None, target, cluster

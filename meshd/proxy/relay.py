@@ -1,0 +1,54 @@
+"""A response on its way down: what is here already in one write with the head, the rest as it comes."""
+
+from meshd.core import flags
+from meshd.core.asked import Asked
+from meshd.core.errors import ProxyError
+from meshd.core.head import ResponseHead
+from meshd.http.events import End
+from meshd.net import wait
+from meshd.proxy import tunnel
+from meshd.proxy.flight import Flight
+from meshd.proxy.rescue import RESPONSE_TOO_LARGE
+from meshd.upstream.connection import Carrier
+
+
+async def relay(flight: Flight, response: ResponseHead) -> None:
+    """Pass on the response that the flight's connection has begun, to its end. Raises `ProxyError`."""
+    exchange, down, connection = flight.exchange, flight.down, flight.connection
+    assert connection is not None
+    if response.status == 101 or (exchange.head.method == b"CONNECT" and response.status < 300):
+        await tunnel.switch(flight, response)
+        return
+    body, end = connection.take_ready()
+    if exchange.asked is not None:
+        declared = 0 if response.bodiless else response.length or 0
+        check_size(max(len(body), declared), exchange.asked)
+    whole = end is not None and not end.trailers
+    exchange.responded = wait.now()
+    await down.respond(response, body, end=whole)
+    exchange.bytes_sent = len(body)
+    if whole:
+        exchange.ended = exchange.responded
+        return
+    await _relay_rest(flight, connection, end)
+    exchange.ended = wait.now()
+
+
+async def _relay_rest(flight: Flight, connection: Carrier, end: End | None) -> None:
+    down, exchange = flight.down, flight.exchange
+    while True:
+        piece = end or await connection.read_body()
+        flight.touch(wait.now())
+        if isinstance(piece, End):
+            await down.finish(piece.trailers)
+            return
+        exchange.bytes_sent += len(piece)
+        if exchange.asked is not None:
+            check_size(exchange.bytes_sent, exchange.asked)
+        await down.send(piece)
+
+
+def check_size(octets: int, asked: Asked) -> None:
+    """Raises when a response body is larger than policies allow: nobody's fault but the rule's."""
+    if octets > asked.max_response:
+        raise ProxyError(502, flags.UPSTREAM_PROTOCOL, RESPONSE_TOO_LARGE)
