@@ -24,7 +24,7 @@ class ClientSession(WireSession):
 
     client = True
 
-    __slots__ = ("_leaving",)
+    __slots__ = ("_leaving", "_next")
 
     def __init__(
         self,
@@ -35,13 +35,14 @@ class ClientSession(WireSession):
     ) -> None:
         super().__init__(offer, heads, limits, library)
         self._leaving = False
+        self._next = 1  # the id of the next stream
 
     @property
     def room(self) -> int:
         """How many more requests may begin now; 0 for good when the server or we go away, or ids run out."""
         if self.closed is not None or self._leaving or self.peer_last is not None:
             return 0
-        if self._engine.next_stream > LARGEST:
+        if self._next > LARGEST:
             return 0
         return max(0, min(self.offer.streams, self._engine.peer_streams) - len(self._streams))
 
@@ -49,7 +50,7 @@ class ClientSession(WireSession):
     def usable(self) -> bool:
         """Whether there will ever be room again."""
         gone = self.closed is not None or self._leaving or self.peer_last is not None
-        return not gone and self._engine.next_stream <= LARGEST
+        return not gone and self._next <= LARGEST
 
     @property
     def takes_upgrades(self) -> bool:
@@ -65,8 +66,9 @@ class ClientSession(WireSession):
         if not self.room:
             raise StreamBroken("no room for another stream", unsent=True)
         assert head.upgrade is None or self.takes_upgrades, "an upgrade that the server does not take"
-        stream = self._engine.next_stream
-        self._engine.send_fields(stream, request_fields(head, self._library.never_indexed, end=end), end=end)
+        stream = self._next
+        self._next = stream + 2
+        self._engine.say_fields(stream, request_fields(head, self._library.never_indexed, end=end), end=end)
         self._now = now
         state = self._open(stream, b"CONNECT" if head.upgrade is not None else head.method)
         state.spoken = True
@@ -75,13 +77,13 @@ class ClientSession(WireSession):
 
     def ping(self, payload: bytes) -> None:
         """Ask for a sign of life: `PingAcked` with the same eight octets follows."""
-        self._extra.append(frame(Kind.PING, 0, 0, payload))
+        self._engine.say(frame(Kind.PING, 0, 0, payload))
 
     def drain(self) -> None:
         """Begin no more requests; those under way are finished. See `drained`."""
         if not self._leaving and self.closed is None:
             self._leaving = True
-            self._extra.append(goaway_frame(0, Code.NO_ERROR, "draining"))
+            self._engine.say(goaway_frame(0, Code.NO_ERROR, "draining"))
 
     @property
     def drained(self) -> bool:
@@ -89,7 +91,7 @@ class ClientSession(WireSession):
         return not self.usable and not self._streams
 
     def _is_idle(self, stream: int) -> bool:
-        return stream % 2 == 0 or stream >= self._engine.next_stream
+        return stream % 2 == 0 or stream >= self._next
 
     def _gone_away(self, code: int) -> None:
         assert self.peer_last is not None
@@ -121,7 +123,6 @@ class ClientSession(WireSession):
             else:
                 self._events.append(ResponseArrived(state.id, head))
             return
-        self._engine.feed_head(state.id, end=end)
         state.heard = True
         state.expected = 0 if head.bodiless else head.length
         self._events.append(ResponseArrived(state.id, head))

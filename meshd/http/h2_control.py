@@ -42,10 +42,20 @@ class ControlSession(Session):
         if frame.length % 6:
             raise ConnectionFailed(Code.FRAME_SIZE_ERROR, f"SETTINGS of {frame.length} octets")
         self._floods.settings(frame.length // 6, self._now)
+        before = self._engine.peer_window
         self._engine.feed_settings(frame.payload)
+        if change := self._engine.peer_window - before:
+            self._shift_windows(change)
         self.settled = True
         self._events.append(SettingsChanged(self._engine.peer_streams))
         self._events.append(WindowOpened(0))
+
+    def _shift_windows(self, change: int) -> None:
+        """The peer lets streams begin with another window: those that are open move along (RFC 9113 section 6.9.2)."""
+        for state in self._streams.values():
+            state.outbound += change
+            if state.outbound > LARGEST:
+                raise ConnectionFailed(Code.FLOW_CONTROL_ERROR, "a window beyond all bounds")
 
     def _on_push(self, frame: Frame) -> None:
         raise ConnectionFailed(Code.PROTOCOL_ERROR, f"PUSH_PROMISE on stream {frame.stream}")

@@ -1,13 +1,13 @@
-"""The library behind a session, kept out of trouble: what it is told, what it says, and what it owes the peer.
+"""What a session says, and the library behind it, kept out of trouble.
 
-Everything it raises on octets of a peer leaves here as ConnectionFailed.
+The library negotiates the settings, answers pings and compresses. It hears nothing of streams: their states are the
+session's, their windows are in `h2_windows`, and both cost a tenth there. Everything that it raises on octets of a peer
+leaves here as ConnectionFailed.
 """
 
 import struct
 from dataclasses import dataclass
 from typing import Final
-
-from h2.events import Event as LibraryEvent
 
 from meshd.core.head import Headers
 from meshd.http.h2_events import Code, ConnectionFailed
@@ -25,8 +25,8 @@ ENABLE_CONNECT_PROTOCOL: Final = 8
 _KNOWN: Final = frozenset((1, 2, 3, 4, 5, 6, 8))
 _ENTRY: Final = struct.Struct(">HI")
 TABLE_SIZE: Final = 4096  # of HPACK, both ways: a peer may offer more, and would have us fill it
-DEFAULT_WINDOW: Final = 65535
-_GOAWAY_LENGTH: Final = 17  # of the one that the library leaves behind when it gives up
+# RFC 9113 section 6.5.2; of streams there is no limit.
+_UNTIL_SAID: Final = {HEADER_TABLE_SIZE: 4096, INITIAL_WINDOW_SIZE: 65535, MAX_FRAME_SIZE: 16384}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,29 +41,16 @@ class Offer:
 
 
 class Engine:
-    """One H2Connection. It hears only frames that are valid where they stand, so that it never gives up on its own.
+    """One H2Connection, which hears only frames that are valid where they stand, so that it never gives up on its own.
+    And all that waits to go out."""
 
-    Heads and bodies, which are most of what there is, go to its state machines and windows directly: its own methods
-    parse and build each frame a second time, and run checks whose answers are known, which is half of what it costs.
-    """
-
-    __slots__ = ("_connection", "_connection_input", "_library", "_ours", "_stream_input", "_theirs", "decoder")
+    __slots__ = ("_connection", "_library", "_out", "decoder", "peer_frame", "peer_streams", "peer_window")
 
     def __init__(self, library: Library, offer: Offer, decoded_block: int, *, client: bool) -> None:
         self._library = library
-        self._stream_input = library.stream_input
-        self._connection_input = library.connection_input
-        self._ours = library.allowed(client)
-        self._theirs = library.allowed(not client)
+        self._out = bytearray()
         self.decoder = FieldDecoder(library, decoded_block)
-        configuration = library.configuration(
-            client_side=client,
-            header_encoding=None,
-            validate_inbound_headers=False,  # judged before, in h2_fields
-            normalize_inbound_headers=False,
-            validate_outbound_headers=False,  # made of heads, which are valid
-            normalize_outbound_headers=False,
-        )
+        configuration = library.configuration(client_side=client, header_encoding=None)
         connection = self._connection = library.connection(configuration)
         values = {
             HEADER_TABLE_SIZE: TABLE_SIZE,
@@ -79,145 +66,84 @@ class Engine:
         connection.local_settings = library.settings(
             client=client, initial_values={library.setting(name): value for name, value in values.items()}
         )
+        # What holds until the peer says otherwise; jh2 would take it for a browser, with a hundred times the window.
+        connection.remote_settings = library.settings(
+            client=not client, initial_values={library.setting(name): value for name, value in _UNTIL_SAID.items()}
+        )
         connection.initiate_connection()
-        connection.increment_flow_control_window(offer.connection_window - DEFAULT_WINDOW)
+        self._out += connection.data_to_send()
+        self._note_settings()
 
-    def feed(self, octets: bytes) -> list[LibraryEvent]:
-        """Tell the library of a frame. Raises ConnectionFailed."""
+    def _note_settings(self) -> None:
+        theirs = self._connection.remote_settings
+        self.peer_streams: int = theirs.max_concurrent_streams  # how many streams the peer lets us have open
+        self.peer_window: int = theirs.initial_window_size  # that a stream begins with
+        self.peer_frame: int = min(theirs.max_frame_size, MAX_FRAME)  # octets of payload that we send at most
+
+    def feed(self, octets: bytes) -> None:
+        """Tell the library of a frame about the connection. Raises ConnectionFailed."""
+        connection = self._connection
         try:
-            return self._connection.receive_data(octets)
+            connection.receive_data(octets)
         except self._library.protocol_error as error:
             raise _failed(error) from error
         except _STRAY as error:
             raise ConnectionFailed(Code.PROTOCOL_ERROR, f"{type(error).__name__} {error}"[:100]) from error
+        self._out += connection.data_to_send()
 
-    def feed_head(self, stream: int, *, end: bool) -> None:
-        """Tell the library that a message began or, as trailers, ended. Raises ConnectionFailed."""
-        connection, inputs = self._connection, self._stream_input
-        try:
-            connection.state_machine.process_input(self._connection_input.RECV_HEADERS)
-            state = connection.streams.get(stream)
-            if state is None:
-                state = connection._begin_new_stream(stream, self._theirs)  # noqa: SLF001
-            state.state_machine.process_input(inputs.RECV_HEADERS)
-            if end:
-                state.state_machine.process_input(inputs.RECV_END_STREAM)
-        except self._library.protocol_error as error:
-            raise _failed(error) from error
-
-    def feed_body(self, stream: int, octets: int, *, end: bool) -> None:
-        """Tell the library that so much body came, padding included. Raises ConnectionFailed."""
-        connection, inputs = self._connection, self._stream_input
-        try:
-            connection.state_machine.process_input(self._connection_input.RECV_DATA)
-            connection._inbound_flow_control_window_manager.window_consumed(octets)  # noqa: SLF001
-            state = connection.streams[stream]
-            state.state_machine.process_input(inputs.RECV_DATA)
-            state._inbound_window_manager.window_consumed(octets)  # noqa: SLF001
-            if end:
-                state.state_machine.process_input(inputs.RECV_END_STREAM)
-        except self._library.protocol_error as error:
-            raise _failed(error) from error
-
-    def feed_settings(self, payload: bytes) -> list[LibraryEvent]:
+    def feed_settings(self, payload: bytes) -> None:
         """Tell the library of the settings that it knows, within bounds. Raises ConnectionFailed."""
         entries = [entry for entry in _ENTRY.iter_unpack(payload) if entry[0] in _KNOWN]
         bounded = [(name, min(value, TABLE_SIZE) if name == HEADER_TABLE_SIZE else value) for name, value in entries]
-        return self.feed(frame(Kind.SETTINGS, 0, 0, b"".join([_ENTRY.pack(*entry) for entry in bounded])))
-
-    def feed_window_update(self, octets: bytes) -> bool:
-        """Tell the library of more window; whether it reset the stream because that is too much of it. Raises
-        ConnectionFailed."""
-        return any(type(event) is self._library.stream_reset for event in self.feed(octets))
-
-    def acknowledge(self, stream: int, octets: int) -> None:
-        """Give window back to the peer, in pieces that are worth a frame."""
-        self._connection.acknowledge_received_data(octets, stream)
-
-    def window(self, stream: int) -> int:
-        """Octets that may be sent on an open stream now."""
-        return max(0, self._connection.local_flow_control_window(stream))
-
-    @property
-    def inbound_window(self) -> int:
-        """Octets that the peer may still send on all streams together."""
-        return self._connection.inbound_flow_control_window
-
-    @property
-    def peer_streams(self) -> int:
-        """How many streams the peer lets us have open."""
-        return self._connection.remote_settings.max_concurrent_streams
+        self.feed(frame(Kind.SETTINGS, 0, 0, b"".join([_ENTRY.pack(*entry) for entry in bounded])))
+        self._note_settings()
 
     @property
     def peer_connects(self) -> bool:
         """Whether the peer takes extended CONNECT."""
         return bool(self._connection.remote_settings.get(ENABLE_CONNECT_PROTOCOL, 0))
 
-    @property
-    def next_stream(self) -> int:
-        """The id of the next stream we may open; too large when there are none left."""
-        highest = self._connection.highest_outbound_stream_id
-        return highest + 2 if highest else 1
+    def say(self, octets: bytes) -> None:
+        """Have whole frames go out."""
+        self._out += octets
 
-    def send_fields(self, stream: int, fields: Headers, *, end: bool) -> None:
+    def say_fields(self, stream: int, fields: Headers, *, end: bool) -> None:
         """A head or trailers."""
-        connection, inputs = self._connection, self._stream_input
-        connection.state_machine.process_input(self._connection_input.SEND_HEADERS)
-        state = connection.streams.get(stream)
-        if state is None:
-            state = connection._begin_new_stream(stream, self._ours)  # noqa: SLF001
-        interim = fields[0][0] == b":status" and fields[0][1] < b"200"
-        state.state_machine.process_input(inputs.SEND_INFORMATIONAL_HEADERS if interim else inputs.SEND_HEADERS)
-        if end:
-            state.state_machine.process_input(inputs.SEND_END_STREAM)
-        block = self._library.encode(connection.encoder, fields)
-        size = min(connection.max_outbound_frame_size, MAX_FRAME)
-        out = connection._data_to_send  # noqa: SLF001
+        block = self._library.encode(self._connection.encoder, fields)
+        size = self.peer_frame
         flags = END_STREAM if end else 0
         if len(block) <= size:
-            out += frame(Kind.HEADERS, flags | END_HEADERS, stream, block)
+            self._out += frame(Kind.HEADERS, flags | END_HEADERS, stream, block)
             return
+        out = self._out
         out += frame(Kind.HEADERS, flags, stream, block[:size])
         last = (len(block) - 1) // size * size
         for offset in range(size, last, size):
             out += frame(Kind.CONTINUATION, 0, stream, block[offset : offset + size])
         out += frame(Kind.CONTINUATION, END_HEADERS, stream, block[last:])
 
-    def send_data(self, stream: int, data: bytes, *, end: bool) -> int:
-        """Body that fits the window. The number of frames it took."""
-        connection, inputs = self._connection, self._stream_input
-        connection.state_machine.process_input(self._connection_input.SEND_DATA)
-        state = connection.streams[stream]
-        state.state_machine.process_input(inputs.SEND_DATA)
-        if end:
-            state.state_machine.process_input(inputs.SEND_END_STREAM)
-        octets = len(data)
-        state.outbound_flow_control_window -= octets
-        connection.outbound_flow_control_window -= octets
-        size = min(connection.max_outbound_frame_size, MAX_FRAME)
-        out = connection._data_to_send  # noqa: SLF001
-        last = max(0, octets - 1) // size * size
+    def say_data(self, stream: int, data: bytes, *, end: bool) -> int:
+        """Body. The number of frames it took."""
+        octets, size = len(data), self.peer_frame
+        flags = END_STREAM if end else 0
+        if octets <= size:
+            self._out += frame(Kind.DATA, flags, stream, data)
+            return 1
+        out = self._out
+        last = (octets - 1) // size * size
         for offset in range(0, last, size):
             out += frame(Kind.DATA, 0, stream, data[offset : offset + size])
-        out += frame(Kind.DATA, END_STREAM if end else 0, stream, data[last:] if last else data)
+        out += frame(Kind.DATA, flags, stream, data[last:])
         return last // size + 1
 
-    def reset(self, stream: int, code: int) -> None:
-        """RST_STREAM on a stream that is open."""
-        self._connection.reset_stream(stream, code)
-
     def collect(self) -> bytes:
-        """What goes to the peer."""
-        return self._connection.data_to_send()
-
-    def collect_last(self) -> bytes:
-        """The same after `feed` failed: without the GOAWAY that the library has written then, for ours says more."""
-        data = self._connection.data_to_send()
-        left_goaway = data[-_GOAWAY_LENGTH : 4 - _GOAWAY_LENGTH] == b"\0\0\x08\x07"
-        return data[:-_GOAWAY_LENGTH] if left_goaway else data
+        """What goes to the peer, once."""
+        data = bytes(self._out)
+        self._out.clear()
+        return data
 
     def __repr__(self) -> str:
-        return f"<Engine {self._library.name}>"
+        return f"<Engine {self._library.name}, {len(self._out)} octets to go out>"
 
 
 def _failed(error: Exception) -> ConnectionFailed:

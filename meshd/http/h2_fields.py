@@ -29,9 +29,20 @@ _NO_PSEUDO: frozenset[bytes] = frozenset()
 # Means something between two neighbours of HTTP/1.1 only (RFC 9113 section 8.2.2).
 _FORBIDDEN = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
 _SPECIAL = frozenset((b"content-length", b"cookie", b"expect", b"host", b"http2-settings", b"te"))
-# One connection between two sidecars carries many clients: a table that remembered these could be asked for them by
-# guessing (RFC 7541 section 7.1).
-SECRETS = frozenset((b"authorization", b"proxy-authorization", b"cookie", b"set-cookie", b"x-api-key"))
+# Never to be in a compression table. One connection between two sidecars carries many clients: a table that remembered
+# secrets could be asked for them by guessing (RFC 7541 section 7.1). And what no two messages share would only push out
+# what they do.
+UNTABLED = frozenset(
+    (
+        b"authorization",
+        b"cookie",
+        b"proxy-authorization",
+        b"set-cookie",
+        b"traceparent",
+        b"x-api-key",
+        b"x-request-id",
+    )
+)
 _WITH_BODY = frozenset((b"POST", b"PUT", b"PATCH"))
 _TE = (b"te", b"trailers")
 _EXPECT = (b"expect", b"100-continue")
@@ -285,7 +296,7 @@ def _add_headers(fields: Headers, headers: Headers, secret: MakeSecret) -> None:
             name = _learn_written(written)
         if not name:
             continue
-        if type(field) is Secret or name in SECRETS:
+        if type(field) is Secret or name in UNTABLED:
             fields.append(secret(name, field[1]))
         else:
             fields.append(field if name == written else (name, field[1]))

@@ -5,8 +5,13 @@ padding of Huffman strings. It is asked only about blocks that pass here; of the
 looked at, for the rest would cost as much as decoding and can do no harm but to its sender.
 """
 
-from hpack.exceptions import HPACKError
-from hpack.huffman_table import decode_huffman
+from array import array
+
+from hpack.huffman_table import HUFFMAN_COMPLETE, HUFFMAN_FAIL, HUFFMAN_TABLE
+
+# Where an octet leads from each of the 256 states between two octets of Huffman's code; learnt as they are met.
+_UNKNOWN, _NOWHERE = -2, -1
+_NEXT = array("h", [_UNKNOWN]) * 65536
 
 
 class BadHeaderBlock(Exception):
@@ -31,10 +36,11 @@ def count_fields(block: bytes) -> int:
                 continue
             else:
                 mask = 0x3F if octet >= 0x40 else 0x0F
-                place = _after_integer(block, place, mask)
+                place = place + 1 if octet & mask != mask else _after_integer(block, place, mask)
                 if not octet & mask:
                     place = _after_string(block, place)
-                place = _after_string(block, place)
+                length = block[place]
+                place = place + 1 + length if length < 0x7F else _after_string(block, place)
             fields += 1
     except IndexError as error:
         raise BadHeaderBlock("a block that ends within a field") from error
@@ -70,11 +76,36 @@ def _after_string(block: bytes, place: int) -> int:
     end = place + length
     # Padding is made of ones, so a zero at the end is the last bit of a symbol or a mistake: only a decoder can tell.
     if first & 0x80 and length and not block[end - 1] & 1:
-        try:
-            decode_huffman(block[place:end])
-        except HPACKError as error:
-            raise BadHeaderBlock(str(error)) from error
+        _check_huffman(block[place:end])
     return end
+
+
+def _check_huffman(octets: bytes) -> None:
+    """Raises BadHeaderBlock unless this is a string in Huffman's code with padding as it should be."""
+    state = 0
+    for octet in octets[:-1]:
+        there = _NEXT[state << 8 | octet]
+        state = there if there >= 0 else _learn(state, octet)
+    last = octets[-1]
+    state, flags, _ = HUFFMAN_TABLE[state * 16 + (last >> 4)]
+    if not flags & HUFFMAN_FAIL:
+        state, flags, _ = HUFFMAN_TABLE[state * 16 + (last & 15)]
+    if flags & HUFFMAN_FAIL or not flags & HUFFMAN_COMPLETE:
+        raise BadHeaderBlock("a Huffman string that ends within a symbol")
+
+
+def _learn(state: int, octet: int) -> int:
+    key = state << 8 | octet
+    if _NEXT[key] == _UNKNOWN:
+        between, flags, _ = HUFFMAN_TABLE[state * 16 + (octet >> 4)]
+        there = _NOWHERE
+        if not flags & HUFFMAN_FAIL:
+            after, flags, _ = HUFFMAN_TABLE[between * 16 + (octet & 15)]
+            there = _NOWHERE if flags & HUFFMAN_FAIL else after
+        _NEXT[key] = there
+    if _NEXT[key] == _NOWHERE:
+        raise BadHeaderBlock("a Huffman string with a symbol that ends the string")
+    return _NEXT[key]
 
 
 def size_updates(block: bytes) -> int:

@@ -12,9 +12,8 @@ from importlib.util import find_spec
 from typing import Protocol
 
 from h2.config import H2Configuration
-from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection
+from h2.connection import H2Connection
 from h2.settings import SettingCodes, Settings
-from h2.stream import StreamInputs
 from hpack import Encoder
 
 from meshd.core.head import Headers
@@ -22,7 +21,6 @@ from meshd.http.h2_hpack import BadHeaderBlock, count_fields
 
 VARIABLE = "MESHD_H2"
 NAMES = ("jh2", "h2")
-FORGET_AFTER = 256  # streams, of which at most `Offer.streams` are open
 OVERHEAD = 32  # octets that each field of a list is said to have besides its own (RFC 7541 section 4.1)
 
 
@@ -86,11 +84,7 @@ class Library:
     settings: type[Settings]
     setting: type[SettingCodes]
     protocol_error: type[Exception]  # what receive_data raises by design; it has an `error_code`
-    stream_reset: type
-    stream_input: type[StreamInputs]
-    connection_input: type[ConnectionInputs]
-    allowed: type[AllowedStreamIDs]
-    encode: Callable[[Encoder, Headers], bytes]
+    encode: Callable[[Encoder, Headers], bytes]  # without Huffman's code, which costs time at both ends for few octets
     never_indexed: Callable[[bytes, bytes], tuple[bytes, bytes]]
 
     def __repr__(self) -> str:
@@ -103,49 +97,29 @@ def load(name: str) -> Library:
     settings = import_module(f"{name}.settings")
     hpack = import_module("hpack" if name == "h2" else f"{name}.hpack")
     secret = hpack.NeverIndexedHeaderTuple
-    # It remembers how each of the last 65536 streams was closed, which is our sessions' business and 6 MiB. And it
-    # counts the open ones at every new one, by looking at each: the sessions hold both limits.
-    ours = {
-        "MAX_CLOSED_STREAMS": 16,
-        "open_inbound_streams": property(_not_counted),
-        "open_outbound_streams": property(_not_counted),
-    }
-    frugal = type("Connection", (connection.H2Connection,), ours)
     return Library(
         name,
-        frugal,
+        connection.H2Connection,
         import_module(f"{name}.config").H2Configuration,
         settings.Settings,
         settings.SettingCodes,
         import_module(f"{name}.exceptions").ProtocolError,
-        import_module(f"{name}.events").StreamReset,
-        import_module(f"{name}.stream").StreamInputs,
-        connection.ConnectionInputs,
-        connection.AllowedStreamIDs,
         _encode_triples(secret) if getattr(connection, "ALTERNATIVE_HPACK", False) else _encode,
         secret,
     )
 
 
 def _encode(encoder: Encoder, fields: Headers) -> bytes:
-    return encoder.encode(fields)
+    return encoder.encode(fields, huffman=False)
 
 
 def _encode_triples(secret: type) -> Callable[[Encoder, Headers], bytes]:
     """For an encoder that is told by a third member which fields no table may remember."""
 
     def encode(encoder: Encoder, fields: Headers) -> bytes:
-        return encoder.encode([(field[0], field[1], type(field) is secret) for field in fields])
+        return encoder.encode([(field[0], field[1], type(field) is secret) for field in fields], huffman=False)
 
     return encode
-
-
-def _not_counted(connection: H2Connection) -> int:
-    """None are open, as far as the library's own limit goes; forgets those that are closed, many at a time."""
-    if len(connection.streams) > FORGET_AFTER:
-        for stream in [stream for stream, state in connection.streams.items() if state.closed]:
-            del connection.streams[stream]
-    return 0
 
 
 def choose(environment: Mapping[str, str]) -> str:

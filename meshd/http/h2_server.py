@@ -40,7 +40,7 @@ class ServerSession(WireSession):
         state = self._speaking(stream)
         fields = response_fields(head, self._library.never_indexed)
         final = head.status >= 200 or head.status == 101
-        self._engine.send_fields(stream, fields, end=end and final)
+        self._engine.say_fields(stream, fields, end=end and final)
         self._floods.queued()
         if final:
             state.spoken = True
@@ -56,11 +56,11 @@ class ServerSession(WireSession):
             return
         if self._warned:
             self._last = self._highest
-            self._extra.append(goaway_frame(self._last, Code.NO_ERROR, "draining"))
+            self._engine.say(goaway_frame(self._last, Code.NO_ERROR, "draining"))
             return
         self._warned = True
-        self._extra.append(goaway_frame(LARGEST, Code.NO_ERROR, "draining"))
-        self._extra.append(frame(Kind.PING, 0, 0, _DRAINING))
+        self._engine.say(goaway_frame(LARGEST, Code.NO_ERROR, "draining"))
+        self._engine.say(frame(Kind.PING, 0, 0, _DRAINING))
 
     @property
     def drained(self) -> bool:
@@ -119,13 +119,11 @@ class ServerSession(WireSession):
             self._refuse(stream, Code.PROTOCOL_ERROR)
             return
         except ProtocolError as error:
-            self._engine.feed_head(stream, end=end)
             state = self._open(stream, b"")
             state.heard = state.deaf = True
             state.remote_ended = end
             self._events.append(RequestRefused(stream, error))
             return
-        self._engine.feed_head(stream, end=end)
         state = self._open(stream, head.method)
         state.heard = True
         state.expected = head.length if head.upgrade is None else None

@@ -1,15 +1,15 @@
 """HTTP/2 without I/O and without a clock: octets in, events out, octets back. What both sides of a connection share.
 
-Theory of operation. The library (see `h2_library`) holds what RFC 9113 calls state: streams, windows, settings, HPACK.
-It was made to give up the whole connection whenever one stream is wrong, and between two sidecars a connection carries
-many clients. So the session looks at each frame first, and three rules keep the library out of trouble:
+Theory of operation. The library (see `h2_library`) was made to give up the whole connection whenever one stream is
+wrong, and between two sidecars a connection carries many clients. So the session looks at each frame first and is
+itself the state of all streams; the library is left with what concerns the connection: settings, pings, HPACK.
 
-Rule 1: a frame reaches the library only if it is valid where it stands; a stream that breaks the protocol is reset by
-us, and the library never hears of the offending frame. Its window is given back by us then.
-Rule 2: header blocks are decoded and judged here (`h2_fields`); the library is told of them by a HEADERS frame with an
-empty block, which it takes for any message.
-Rule 3: GOAWAY is spoken and heard here alone, because the library lets nothing pass after one, where RFC 9113 section
-6.8 wants open streams to be finished.
+Rule 1: a stream that breaks the protocol is reset, and nobody else hears of the offending frame; what that frame took
+of the connection's window is given back.
+Rule 2: header blocks are decoded whatever becomes of them, for the compression's state, and judged in `h2_fields`.
+Rule 3: a stream is in `_streams` from its first frame until both messages are whole or it is reset. What comes for one
+that is not there is judged by how it ended (`Departures`).
+Rule 4: GOAWAY ends no stream that it does not name (RFC 9113 section 6.8).
 
 Nothing that a peer sends makes `receive` raise. When the connection is lost, `Closed` is the last event. Sending on a
 stream that is gone (the driver may not have seen its `Reset` yet) raises StreamBroken; to reset or acknowledge one does
@@ -27,6 +27,7 @@ from meshd.http.h2_floods import PREMATURE, FloodLimits, Floods, Stall
 from meshd.http.h2_frames import goaway_frame, reset_frame, window_update
 from meshd.http.h2_library import Library
 from meshd.http.h2_stream import Departure, Departures, Stream
+from meshd.http.h2_windows import DEFAULT, Inbound, Outbound
 
 UNPROCESSED = "the peer did not process it"
 
@@ -48,15 +49,15 @@ class Session:
 
     __slots__ = (
         "_departures",
-        "_discarded",
         "_engine",
         "_events",
-        "_extra",
         "_floods",
+        "_inbound",
         "_library",
         "_malformed",
         "_now",
         "_opened",
+        "_outbound",
         "_refused",
         "_resets_received",
         "_resets_sent",
@@ -80,8 +81,9 @@ class Session:
         self._unread: dict[int, int] = {}  # octets of body that nobody has acknowledged, by stream
         self._departures = Departures()
         self._events: list[Event] = []
-        self._extra: list[bytes] = []  # frames of ours that the library does not know of
-        self._discarded = 0  # octets thrown away, to be given back to the connection's window
+        self._inbound = Inbound(offer.connection_window)
+        self._outbound = Outbound()
+        self._engine.say(window_update(0, offer.connection_window - DEFAULT))
         self._now = 0.0
         self._opened = self._resets_received = self._resets_sent = self._malformed = self._refused = 0
 
@@ -90,11 +92,7 @@ class Session:
     def data_to_send(self) -> bytes:
         """All that waits to go out. Ask when the socket can take it: what is not asked for counts against the peer."""
         self._floods.collected()
-        data = self._engine.collect()
-        if self._extra:
-            data += b"".join(self._extra)
-            self._extra.clear()
-        return data
+        return self._engine.collect()
 
     @property
     def open_streams(self) -> int:
@@ -103,7 +101,13 @@ class Session:
 
     def window(self, stream: int) -> int:
         """Octets of body that may be sent on a stream now; 0 for one that is gone."""
-        return self._engine.window(stream) if self._is_sending(stream) else 0
+        state = self._streams.get(stream)
+        if state is None or not state.spoken or state.local_ended or self.closed is not None:
+            return 0
+        return self._window(state)
+
+    def _window(self, state: Stream) -> int:
+        return max(0, min(state.outbound, self._outbound.left))
 
     def starved(self, now: float) -> list[int]:
         """Streams that have waited too long for window, to be reset; ask now and then."""
@@ -134,11 +138,13 @@ class Session:
         """
         state = self._sending(stream)
         size = len(data)
-        taken = min(size, self._engine.window(stream)) if size else 0
+        taken = min(size, self._window(state)) if size else 0
         whole = taken == size
         if taken or (end and whole):
             piece = data if whole else data[:taken]
-            self._floods.data_sent(self._engine.send_data(stream, piece, end=end and whole))
+            self._floods.data_sent(self._engine.say_data(stream, piece, end=end and whole))
+            state.outbound -= taken
+            self._outbound.left -= taken
             state.sent += taken
         if not whole:
             if state.stall is None:
@@ -154,10 +160,10 @@ class Session:
         state = self._sending(stream)
         fields = trailer_fields(trailers, self._library.never_indexed) if trailers else []
         if fields:
-            self._engine.send_fields(stream, fields, end=True)
+            self._engine.say_fields(stream, fields, end=True)
             self._floods.queued()
         else:
-            self._floods.data_sent(self._engine.send_data(stream, b"", end=True))
+            self._floods.data_sent(self._engine.say_data(stream, b"", end=True))
         self._end_local(state)
 
     def acknowledge(self, stream: int, octets: int) -> None:
@@ -170,7 +176,7 @@ class Session:
             del self._unread[stream]
         else:
             self._unread[stream] = unread - octets
-        self._engine.acknowledge(stream, octets)
+        self._give_back(self._streams.get(stream), octets)
 
     def reset(self, stream: int, code: int = Code.CANCEL) -> None:
         """Give a stream up, whatever state it is in; what nobody has read of it goes back to the peer's windows."""
@@ -178,14 +184,14 @@ class Session:
         if state is None:
             self._release(stream)
         elif self.closed is None:
-            self._engine.reset(stream, code)
+            self._engine.say(reset_frame(stream, code))
             self._resets_sent += 1
             self._forget(state, Departure.RESET_BY_US)
 
     def go_away(self, code: int = Code.NO_ERROR, details: str = "") -> None:
         """End the connection now: GOAWAY, and nothing works any more. Open streams are the driver's to end."""
         if self.closed is None:
-            self._extra.append(goaway_frame(self._last_processed(), code, details))
+            self._engine.say(goaway_frame(self._last_processed(), code, details))
             self.closed = Closed(code, details)
 
     # What both sides need when frames come.
@@ -193,10 +199,6 @@ class Session:
     def _last_processed(self) -> int:
         """The last stream of the peer's that we did anything about."""
         return 0
-
-    def _is_sending(self, stream: int) -> bool:
-        state = self._streams.get(stream)
-        return state is not None and state.spoken and not state.local_ended and self.closed is None
 
     def _sending(self, stream: int) -> Stream:
         state = self._streams.get(stream)
@@ -207,7 +209,7 @@ class Session:
         return state
 
     def _open(self, stream: int, method: bytes) -> Stream:
-        state = self._streams[stream] = Stream(stream, method, self._now)
+        state = self._streams[stream] = Stream(stream, method, self._now, self._engine.peer_window)
         self._opened += 1
         self._floods.opened()
         return state
@@ -239,17 +241,13 @@ class Session:
     def _release(self, stream: int) -> None:
         unread = self._unread.pop(stream, 0)
         if unread:
-            self._engine.acknowledge(stream, unread)
+            self._give_back(None, unread)
 
     def _break(self, state: Stream, code: int, details: str) -> None:
         """Reset a stream because of what the peer sent on it. Raises ConnectionFailed when that is too often."""
         if code == Code.PROTOCOL_ERROR:
             self._malformed += 1
-        self._engine.reset(state.id, code)
-        self._broken(state, code, details)
-
-    def _broken(self, state: Stream, code: int, details: str) -> None:
-        """A stream was reset because of what the peer sent on it."""
+        self._engine.say(reset_frame(state.id, code))
         self._resets_sent += 1
         self._forget(state, Departure.RESET_BY_US)
         self._events.append(Reset(state.id, code, details, by_peer=False))
@@ -258,26 +256,34 @@ class Session:
 
     def _refuse(self, stream: int, code: int) -> None:
         """Reset a stream that was never opened. Raises ConnectionFailed when that is too often."""
-        self._extra.append(reset_frame(stream, code))
+        self._engine.say(reset_frame(stream, code))
         self._resets_sent += 1
         self._departures.add(stream, Departure.RESET_BY_US)
         self._floods.control()
         self._count_reset()
 
-    def _discard(self, octets: int) -> None:
-        """Throw body away that the library does not hear of; the peer still paid for it with its window."""
-        if self._engine.inbound_window - self._discarded < octets:
+    def _pay(self, octets: int) -> None:
+        """DATA has come: whatever becomes of it, it counts against the connection's window, padding included."""
+        if not self._inbound.take(octets):
             raise ConnectionFailed(Code.FLOW_CONTROL_ERROR, "more than the connection's window")
-        self._discarded += octets
+
+    def _give_back(self, state: Stream | None, octets: int) -> None:
+        """So much of what has come is done with: the peer may send as much again."""
+        if again := self._inbound.consume(octets):
+            self._engine.say(window_update(0, again))
+        if state is None or state.remote_ended or state.inbound is None:
+            return
+        if again := state.inbound.consume(octets):
+            self._engine.say(window_update(state.id, again))
 
     def _take_body(self, state: Stream, data: bytes, overhead: int) -> None:
-        """Body has reached the library; padding is nobody's to consume."""
+        """Body of a stream that is open for it; padding is nobody's to consume."""
         if overhead:
-            self._engine.acknowledge(state.id, overhead)
+            self._give_back(state, overhead)
         if not data:
             return
         if state.deaf:
-            self._engine.acknowledge(state.id, len(data))
+            self._give_back(state, len(data))
             return
         self._unread[state.id] = self._unread.get(state.id, 0) + len(data)
         self._events.append(Body(state.id, data))
@@ -298,16 +304,10 @@ class Session:
         else:
             self._floods.reset(self._now)
 
-    def _give_back(self) -> None:
-        if self._discarded:
-            self._extra.append(window_update(0, self._discarded))
-            self._discarded = 0
-
     def _lose(self, error: ConnectionFailed, *, by_peer: bool) -> None:
         """The end: resets of all that is open, then `Closed`."""
         if not by_peer:
-            self._extra.insert(0, self._engine.collect_last())
-            self._extra.append(goaway_frame(self._last_processed(), error.code, error.details))
+            self._engine.say(goaway_frame(self._last_processed(), error.code, error.details))
         for stream in list(self._streams.values()):
             self._events.append(self._lost(stream, error, by_peer=by_peer))
         self._streams.clear()

@@ -3,6 +3,7 @@
 from enum import Enum, auto
 
 from meshd.http.h2_floods import Stall
+from meshd.http.h2_windows import Inbound
 
 
 class Stream:
@@ -13,10 +14,12 @@ class Stream:
         "expected",
         "heard",
         "id",
+        "inbound",
         "interim",
         "local_ended",
         "method",
         "opened",
+        "outbound",
         "received",
         "remote_ended",
         "sent",
@@ -24,8 +27,10 @@ class Stream:
         "stall",
     )
 
-    def __init__(self, stream: int, method: bytes, opened: float) -> None:
+    def __init__(self, stream: int, method: bytes, opened: float, outbound: int) -> None:
         self.id = stream
+        self.outbound = outbound  # octets of body that the peer takes; settings may make it negative
+        self.inbound: Inbound | None = None  # made with the first octet that comes
         self.method = method
         self.opened = opened
         self.heard = False  # the peer's head (a client: the final one) has come

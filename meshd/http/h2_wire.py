@@ -26,6 +26,7 @@ from meshd.http.h2_frames import (
 from meshd.http.h2_hpack import BadHeaderBlock, size_updates
 from meshd.http.h2_library import HeaderListTooLarge, Library
 from meshd.http.h2_stream import Departure, Stream
+from meshd.http.h2_windows import Inbound
 from meshd.http.limits import Limits
 
 
@@ -59,8 +60,6 @@ class WireSession(ControlSession):
                 self._hear(frame)
         except ConnectionFailed as error:
             self._lose(error, by_peer=False)
-        else:
-            self._give_back()
         return events
 
     @property
@@ -99,27 +98,34 @@ class WireSession(ControlSession):
         state = self._check_stream(frame)
         data = frame.content()
         end = bool(frame.flags & END_STREAM)
+        octets = frame.length
         self._floods.content(len(data), end=end)
+        self._pay(octets)
         if state is None or state.remote_ended:
-            self._discard(frame.length)
+            self._give_back(None, octets)
             self._stray(frame.stream, state)
             return
-        if not self._has_head(state):
-            self._discard(frame.length)
-            self._break(state, Code.PROTOCOL_ERROR, "DATA before the head")
+        if wrong := self._misfit(state, len(data), octets, end=end):
+            self._give_back(None, octets)
+            self._break(state, *wrong)
             return
-        state.received += len(data)
-        if not state.fits(end=end):
-            self._discard(frame.length)
-            self._break(state, Code.PROTOCOL_ERROR, "a body that is not as long as its content-length")
-            return
-        self._engine.feed_body(frame.stream, frame.length, end=end)
-        self._take_body(state, data, frame.length - len(data))
+        self._take_body(state, data, octets - len(data))
         if end:
             self._end_remote(state, [])
 
-    def _has_head(self, state: Stream) -> bool:
-        return state.heard
+    def _misfit(self, state: Stream, size: int, octets: int, *, end: bool) -> tuple[int, str] | None:
+        """Why this much more body, of a frame of so many octets, breaks its stream."""
+        if not state.heard:
+            return Code.PROTOCOL_ERROR, "DATA before the head"
+        state.received += size
+        if not state.fits(end=end):
+            return Code.PROTOCOL_ERROR, "a body that is not as long as its content-length"
+        if octets:
+            if state.inbound is None:
+                state.inbound = Inbound(self.offer.stream_window)
+            if not state.inbound.take(octets):
+                return Code.FLOW_CONTROL_ERROR, "more than the stream's window"
+        return None
 
     def _stray(self, stream: int, state: Stream | None, *, head: bool = False) -> None:
         """Content on a stream that is over for the peer."""
@@ -190,7 +196,6 @@ class WireSession(ControlSession):
         if not state.fits(end=True):
             self._break(state, Code.PROTOCOL_ERROR, "a body that is not as long as its content-length")
             return
-        self._engine.feed_head(state.id, end=True)
         self._end_remote(state, trailers)
 
     def _on_priority(self, frame: Frame) -> None:
@@ -217,31 +222,29 @@ class WireSession(ControlSession):
         if state is None:
             self._floods.glitch(self._now)
             return
-        self._engine.feed(frame.octets)
         self._reset_by_peer(state, int.from_bytes(frame.payload, "big"))
 
     def _on_window_update(self, frame: Frame) -> None:
         if frame.length != 4:
             raise ConnectionFailed(Code.FRAME_SIZE_ERROR, f"WINDOW_UPDATE of {frame.length} octets")
         self._floods.window_update()
-        empty = not int.from_bytes(frame.payload, "big") & LARGEST
-        state = None
-        if frame.stream:
-            state = self._check_stream(frame)
-            if state is None:
-                return
-            if empty:
-                self._break(state, Code.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
-                return
-        elif empty:
-            raise ConnectionFailed(Code.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
-        overflows = self._engine.feed_window_update(frame.octets)
+        octets = int.from_bytes(frame.payload, "big") & LARGEST
         if not frame.stream:
+            if not octets:
+                raise ConnectionFailed(Code.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
+            self._outbound.widen(octets)
             self._events.append(WindowOpened(0))
-        elif state is not None and not overflows:
+            return
+        state = self._check_stream(frame)
+        if state is None:
+            return
+        state.outbound += octets
+        if not octets:
+            self._break(state, Code.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
+        elif state.outbound > LARGEST:
+            self._break(state, Code.FLOW_CONTROL_ERROR, "a window beyond all bounds")
+        else:
             self._events.append(WindowOpened(frame.stream))
-        elif state is not None:  # the library has reset the stream
-            self._broken(state, Code.FLOW_CONTROL_ERROR, "a window beyond all bounds")
 
     _HANDLERS: ClassVar[dict[int, Callable[["WireSession", Frame], None]]] = {
         **ControlSession.HANDLERS,

@@ -2,6 +2,8 @@
 
 import pytest
 from hpack import Encoder
+from hpack.exceptions import HPACKError
+from hpack.huffman_table import decode_huffman
 from hypothesis import given
 from hypothesis import strategies as st
 from support.http2 import GET, LIBRARIES, block, names, values
@@ -35,6 +37,22 @@ def test_what_is_cut_off_or_damaged_is_read_alike_if_it_can_be_read(octets, cut,
 def test_any_octets_are_read_alike_if_they_can_be_read(octets):
     read = decoded(LAX, octets)
     assert read == (decoded(STRICT, octets) or read)
+
+
+@given(st.binary(min_size=1, max_size=40))
+def test_a_string_is_huffmans_code_where_a_decoder_says_so(octets):
+    octets = octets[:-1] + bytes((octets[-1] & 0xFE,))  # others are not looked at
+    try:
+        decode_huffman(octets)
+        valid = True
+    except HPACKError:
+        valid = False
+    string = bytes((0x80 | len(octets),)) + octets
+    try:
+        assert count_fields(b"\x10\x01x" + string) == 1
+        assert valid
+    except BadHeaderBlock:
+        assert not valid
 
 
 def decoded(library, octets):

@@ -24,7 +24,7 @@ def test_the_last_departures_of_each_kind_are_remembered_and_hardly_more(ended):
 
 @given(received=st.integers(0, 20), expected=st.none() | st.integers(0, 20))
 def test_a_body_fits_while_it_is_not_longer_and_ends_when_it_is_as_long(received, expected):
-    stream = Stream(1, b"POST", 0.0)
+    stream = Stream(1, b"POST", 0.0, 65535)
     stream.received, stream.expected = received, expected
     assert stream.fits(end=False) == (expected is None or received <= expected)
     assert stream.fits(end=True) == (expected is None or received == expected)

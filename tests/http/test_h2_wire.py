@@ -159,6 +159,25 @@ def test_stream_errors_end_one_stream(library, name):
     assert [type(event) for event in session.receive(data(3, b"x", end=True), 0.0)] == [Body, Ended]
 
 
+@libraries
+def test_more_than_the_window_of_a_stream_ends_the_stream(library):
+    session = server(library)
+    session.receive(headers(1, POST) + headers(3, POST), 0.0)
+    events = session.receive(data(1, bytes(16384)) * 5, 0.0)
+    assert [type(event) for event in events] == [Body, Body, Body, Reset]
+    assert (events[-1].stream, events[-1].code) == (1, Code.FLOW_CONTROL_ERROR)
+    assert [type(event) for event in session.receive(data(3, b"x", end=True), 0.0)] == [Body, Ended]
+
+
+@libraries
+def test_windows_of_open_streams_move_with_the_settings_but_not_beyond_all_bounds(library):
+    session = server(library)
+    session.receive(headers(1, GET) + frame(Kind.WINDOW_UPDATE, 0, 1, (2**31 - 1 - 65535).to_bytes(4, "big")), 0.0)
+    assert session.closed is None
+    session.receive(frame(Kind.SETTINGS, 0, 0, b"\0\4" + (65536).to_bytes(4, "big")), 0.0)
+    assert session.closed.code == Code.FLOW_CONTROL_ERROR
+
+
 CONNECTION_ERRORS = {
     "DATA on stream 0": (data(0, b"x"), Code.PROTOCOL_ERROR),
     "DATA on an idle stream": (data(5, b"x"), Code.PROTOCOL_ERROR),
@@ -191,7 +210,6 @@ CONNECTION_ERRORS = {
         frame(Kind.HEADERS, 0, 3, b"\x82") + frame(Kind.CONTINUATION, END_HEADERS, 1, b"\x82"),
         Code.PROTOCOL_ERROR,
     ),
-    "more than a stream's window": (data(1, bytes(16384)) * 5, Code.FLOW_CONTROL_ERROR),
 }
 
 
