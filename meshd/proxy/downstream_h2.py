@@ -43,7 +43,7 @@ class Http2Downstream:
         self.flights: dict[int, Flight] = {}
         self.deadline = wait.now() + listener.limits.head_timeout
         self._retired = False  # its peer would not be let in any more
-        self._drain_at = 0.0  # when the second step of a drain is due; 0 before the first
+        self._drain_at = 0.0  # when the next step of a drain is due
 
     async def serve(self, early: bytes = b"") -> None:
         """Serve until the client leaves or the connection may not go on. `early`: octets of it that were read
@@ -126,11 +126,8 @@ class Http2Downstream:
 
     def _drain(self, now: float) -> None:
         session = self.session
-        if not self._drain_at:
+        if now > self._drain_at:
             self._drain_at = now + LAST_STEP
-            session.drain()
-            self.link.flush()
-        elif now > self._drain_at:
             session.drain()
             self.link.flush()
         if session.drained and not self.flights:

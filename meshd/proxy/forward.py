@@ -35,7 +35,7 @@ from meshd.telemetry.tracing import hang_under
 from meshd.upstream.cluster import Cluster
 from meshd.upstream.connection import Connection
 from meshd.upstream.pool import Pool
-from meshd.upstream.retry import backoff, may_hedge, should_retry
+from meshd.upstream.retry import backoff, may_be_failure, may_hedge, should_retry
 
 log = logging.getLogger(__name__)
 HOLD_STEP = 0.1  # seconds between two looks while an injected delay lasts
@@ -377,17 +377,9 @@ class _Trip:
 
     def _copy(self) -> None:
         """Send the copies that were asked for, once the whole body is here."""
-        exchange, asked = self.exchange, self.exchange.asked
         body = b"" if self.upload is None else self.upload.whole()
-        if asked is None or body is None:
-            return
-        mirrors, asked.mirrors = asked.mirrors, []
-        if exchange.head.upgrade is not None or exchange.head.method == b"CONNECT":
-            return
-        for name in mirrors:
-            cluster = self.plan.clusters.get(name)
-            if cluster is not None and not copies.start(exchange, body, partial(self._carry_copy, cluster)):
-                exchange.note("mirror", "no copy: too many are under way")
+        if body is not None:
+            copies.send(self.exchange, body, self._carry_copy)
 
     def _hedge(self) -> None:
         """The attempt takes too long: try elsewhere as well, or give it up where that is not allowed."""
@@ -406,8 +398,10 @@ class _Trip:
     async def _carry_rival(self, flight: Flight) -> None:
         await _Trip(flight, self.plan, self.target, self.cluster).run()
 
-    async def _carry_copy(self, cluster: Cluster, flight: Flight) -> None:
-        await _Trip(flight, self.plan, Target(cluster.name), cluster).run()
+    async def _carry_copy(self, name: str, flight: Flight) -> None:
+        cluster = self.plan.clusters.get(name)
+        if cluster is not None:
+            await _Trip(flight, self.plan, Target(name), cluster).run()
 
 
 def _settle(head: RequestHead, response: ResponseHead) -> None:
@@ -415,13 +409,3 @@ def _settle(head: RequestHead, response: ResponseHead) -> None:
         settle(head, response)
     except ProtocolError as error:
         raise UpstreamError(error.status, flags.UPSTREAM_PROTOCOL, error.details) from error
-
-
-def may_be_failure(response: ResponseHead) -> bool:
-    """Whether it is worth asking the retry policy about this response: most are answers."""
-    if response.status >= 400:
-        return True
-    for name, _ in response.headers:  # noqa: SIM110  # a generator costs more than the loop
-        if name == b"grpc-status":
-            return True
-    return False

@@ -7,6 +7,7 @@ are not made, and the exchange notes so.
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from meshd.core.errors import ProxyError
@@ -74,6 +75,18 @@ class Copies:
     def __init__(self) -> None:
         self._under_way: set[Flight] = set()
         self._is_watched = False
+
+    def send(self, exchange: Exchange, body: bytes, carry: Callable[[str, Flight], Awaitable[None]]) -> None:
+        """Send the copies that filters asked for, each by `carry` to the cluster of its name; once."""
+        asked = exchange.asked
+        if asked is None:
+            return
+        mirrors, asked.mirrors = asked.mirrors, []
+        if exchange.head.upgrade is not None or exchange.head.method == b"CONNECT":
+            return
+        for name in mirrors:
+            if not self.start(exchange, body, partial(carry, name)):
+                exchange.note("mirror", "no copy: too many are under way")
 
     def start(self, exchange: Exchange, body: bytes, carry: Callable[[Flight], Awaitable[None]]) -> bool:
         """Send a copy of `exchange` by `carry`; False when there are too many already."""

@@ -105,6 +105,16 @@ def should_retry(
     return Decision(retry=True, reason=reason, at_once=at_once)
 
 
+def may_be_failure(response: ResponseHead) -> bool:
+    """Whether it is worth asking the retry policy about this response: most are answers."""
+    if response.status >= 400:
+        return True
+    for name, _ in response.headers:  # noqa: SIM110  # a generator costs more than the loop
+        if name == b"grpc-status":
+            return True
+    return False
+
+
 def may_hedge(exchange: Exchange, policy: RetryPolicy, budget: Budget, now: float, *, whole: bool) -> Decision:
     """Decide about a second try beside the one under way, which may both be executed. A yes is counted in the budget.
 

@@ -4,6 +4,7 @@ import pytest
 import trio
 from support.requests import exchange_of
 
+from meshd.core.asked import Asked
 from meshd.core.errors import UpstreamError
 from meshd.http.events import END
 from meshd.net import wait
@@ -101,5 +102,55 @@ async def test_a_copy_that_takes_too_long_is_cut(autojump_clock):
             assert copies.start(exchange_of(), b"", carry)
             await trio.sleep(20)
         assert causes == [Cut.TIMEOUT, Cut.TIMEOUT]
+
+    await in_background(body)
+
+
+async def test_what_filters_asked_for_is_sent_once(autojump_clock):
+    sent = []
+
+    async def carry(name, flight):
+        sent.append(name)
+
+    async def body():
+        copies, exchange = Copies(), exchange_of()
+        copies.send(exchange, b"", carry)  # nothing was asked for
+        exchange.asked = Asked()
+        exchange.asked.mirrors = ["a", "b"]
+        copies.send(exchange, b"", carry)
+        copies.send(exchange, b"", carry)
+        await trio.sleep(1)
+        assert sorted(sent) == ["a", "b"]
+
+    await in_background(body)
+
+
+async def test_a_request_for_another_protocol_is_not_copied(autojump_clock):
+    async def carry(name, flight):
+        raise AssertionError(name)
+
+    async def body():
+        copies, exchange = Copies(), exchange_of()
+        exchange.asked = Asked()
+        exchange.asked.mirrors = ["a"]
+        exchange.head.upgrade = b"websocket"
+        copies.send(exchange, b"", carry)
+        await trio.sleep(1)
+        assert exchange.asked.mirrors == []
+
+    await in_background(body)
+
+
+async def test_a_copy_that_is_one_too_many_is_noted(autojump_clock):
+    async def carry(name, flight):
+        await trio.sleep(1)
+
+    async def body():
+        copies, exchange = Copies(), exchange_of()
+        exchange.asked = Asked()
+        exchange.asked.mirrors = ["a"] * (MOST + 1)
+        copies.send(exchange, b"", carry)
+        assert exchange.facts == {"mirror": "no copy: too many are under way"}
+        await trio.sleep(2)
 
     await in_background(body)
