@@ -69,31 +69,36 @@ class Mesh:
         }
         return self.policy(f"entry-{name}", json.dumps(document))
 
-    def document(self, name: str, **spec) -> Path:
+    def document(self, name: str, *, namespace: str = "default", **spec) -> Path:
         """A Proxy document, with an identity of its own. Telemetry and the admin port are off or free unless given."""
         spec.setdefault("policies", [str(self.policies)])
-        spec.setdefault("identity", self.account(name))
+        spec.setdefault("identity", self.account(name, namespace))
         spec.setdefault("telemetry", None)
         spec.setdefault("admin", {"listen": "127.0.0.1:0"})
         body = {
             "apiVersion": "meshd.dev/v1alpha1",
             "kind": "Proxy",
-            "metadata": {"name": name, "namespace": "default", "labels": {"app": name}},
+            "metadata": {"name": name, "namespace": namespace, "labels": {"app": name}},
             "spec": spec,
         }
         path = self.folder / f"{name}.proxy.yaml"
         path.write_text(json.dumps(body))
         return path
 
-    def run(self, name: str, *arguments: str, **spec) -> Sidecar:
-        """A running sidecar, ready."""
+    def start(self, name: str, *arguments: str, **spec) -> Sidecar:
+        """A sidecar that may not be ready yet."""
         sidecar = Sidecar(self.document(name, **spec), *arguments)
         self.sidecars.append(sidecar)
-        return sidecar.wait_ready()
+        return sidecar
 
-    def account(self, name: str) -> dict[str, str]:
+    def run(self, name: str, *arguments: str, **spec) -> Sidecar:
+        """A running sidecar, ready."""
+        return self.start(name, *arguments, **spec).wait_ready()
+
+    def account(self, name: str, namespace: str = "default") -> dict[str, str]:
         """The identity part of a Proxy document."""
-        return {"trustDomain": TRUST_DOMAIN, "serviceAccount": name, "certificates": str(self.identity(name))}
+        certificates = str(self.identity(name, namespace))
+        return {"trustDomain": TRUST_DOMAIN, "serviceAccount": name, "certificates": certificates}
 
     def close(self) -> None:
         for sidecar in self.sidecars:
