@@ -4,7 +4,9 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
-_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?\Z")
+_LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?\Z")
+LONGEST_HOST = 253
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Address:
             host = host[1:-1]
             if ip_version(host) != 6:
                 return None
-        elif not _HOST.match(host):
+        elif not is_host(host):
             return None
         return Address(host, int(port))
 
@@ -53,6 +55,12 @@ def ip_version(text: str) -> int:
         return 0 if "%" in text else ipaddress.ip_address(text).version
     except ValueError:
         return 0
+
+
+def is_host(text: str) -> bool:
+    """A name that can be looked up, or an IPv4 address: labels of at most 63 characters (RFC 1035 section 2.3.4), which
+    may have underscores. The dot of the root may end it."""
+    return len(text) <= LONGEST_HOST and _HOST.match(text) is not None
 
 
 def is_block(text: str) -> bool:

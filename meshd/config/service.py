@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 
-from meshd.config.address import ip_version
+from meshd.config.address import ip_version, is_host
 from meshd.config.model import ClusterResource, Fault, Labels, Many, Model, Nullable, repeats
 from meshd.config.scalars import Count, ObjectName, Port, refusal
 
@@ -77,6 +77,8 @@ class ServiceSpec(Model):
                     yield Fault(("ports", place, "name"), "required when there are several ports", rule="missing")
         if self.type == "ExternalName" and not self.external_name:
             yield Fault(("externalName",), "required when type is 'ExternalName'", rule="missing")
+        elif self.external_name and not is_host(self.external_name):
+            yield Fault(("externalName",), "expected a DNS name")
 
 
 class Service(ClusterResource):

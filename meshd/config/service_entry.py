@@ -11,14 +11,11 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from meshd.config.address import ip_version, is_block
+from meshd.config.address import ip_version, is_block, is_host
 from meshd.config.model import ClusterResource, Fault, Labels, Many, Model, Unsupported, repeats
 from meshd.config.scalars import Port, UInt32
 
 _PORT_NAME: Final = re.compile(r"[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?\Z")
-_HOST: Final = re.compile(
-    r"(\*\.)?[a-zA-Z0-9_]([a-zA-Z0-9_-]*[a-zA-Z0-9_])?(\.[a-zA-Z0-9_]([a-zA-Z0-9_-]*[a-zA-Z0-9_])?)*\.?\Z"
-)
 
 
 class EntryPort(Model):
@@ -53,7 +50,7 @@ class WorkloadEntry(Model):
                 yield Fault(("address",), "expected unix:// and the absolute path of a socket, or @name")
             if self.has("ports"):
                 yield Fault(("ports",), "a unix socket has no ports", "remove 'ports'")
-        elif self.address and not ip_version(self.address) and not _HOST.match(self.address):
+        elif self.address and not ip_version(self.address) and not is_host(self.address):
             yield Fault(("address",), "expected an IP address, a host name or unix:///path")
         for name in self.ports:
             if len(name) >= 63 or not _PORT_NAME.match(name):
@@ -78,7 +75,7 @@ class ServiceEntrySpec(Model):
     def faults(self) -> Iterator[Fault]:
         """What the resolution allows."""
         for place, host in enumerate(self.hosts):
-            if len(host) > 253 or not _HOST.match(host):
+            if not is_host(host.removeprefix("*.")):
                 yield Fault(("hosts", place), "expected a DNS name, '*.' allowed in front; a bare '*' is not")
         yield from repeats(("ports",), (port.name for port in self.ports), "name")
         yield from repeats(("ports",), (port.number for port in self.ports), "number")

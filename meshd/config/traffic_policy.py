@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from meshd.config.address import ip_version, is_host
 from meshd.config.model import Fault, Many, Model, Nullable, Unsupported, exclusive
 from meshd.config.scalars import Count, Duration, LongDuration, Percent, Port, StatusCode, Text, UInt32
 
@@ -104,6 +105,8 @@ class TlsSettings(Model):
         if self.mode == "ISTIO_MUTUAL" and self.ca_certificates:
             expected = "mode ISTIO_MUTUAL uses the certificates of the mesh"
             yield Fault(("caCertificates",), expected, "remove 'caCertificates' or use mode 'MUTUAL'")
+        if self.sni and (not is_host(self.sni) or ip_version(self.sni) or self.sni.endswith(".")):
+            yield Fault(("sni",), "expected a host name: no IP address, and no dot at the end (RFC 6066 section 3)")
 
 
 class CookieAttribute(Model):

@@ -8,6 +8,7 @@ without either any identity of our own trust domain will do.
 
 from collections.abc import Iterable, Iterator
 
+from meshd.config.address import ip_version
 from meshd.config.service import EndpointSlice, Service, ServicePort
 from meshd.config.service_entry import EntryPort, ServiceEntry, WorkloadEntry
 from meshd.discovery.known_port import KnownPort, Place, protocol_of
@@ -78,7 +79,7 @@ def _service_places(
     """An external name is outside the mesh. An endpoint may be in two slices while it moves: the first counts."""
     if service.spec.type == "ExternalName":
         name = service.spec.external_name
-        return (Place(name, _target(port), server_name=name),)
+        return (Place(name, _target(port), server_name=_server_name(name)),)
     found: dict[tuple[str, int], Place] = {}
     for place in _slice_places(slices, port, accounts):
         found.setdefault((place.address, place.port), place)
@@ -124,7 +125,7 @@ def _entry_places(entry: ServiceEntry, port: EntryPort, trust_domain: str) -> It
     if not entry.spec.endpoints and entry.spec.resolution in ("DNS", "DNS_ROUND_ROBIN"):
         for host in entry.spec.hosts:
             if not host.startswith("*"):
-                yield Place(host, number, mutual=mutual, identities=listed, server_name=host)
+                yield Place(host, number, mutual=mutual, identities=listed, server_name=_server_name(host))
     for endpoint in entry.spec.endpoints:
         unix = endpoint.address.startswith("unix://")
         yield Place(
@@ -133,10 +134,16 @@ def _entry_places(entry: ServiceEntry, port: EntryPort, trust_domain: str) -> It
             weight=endpoint.weight or 1,
             mutual=mutual,
             identities=_identities(endpoint, entry.namespace, trust_domain) or listed,
-            server_name="" if entry.spec.hosts[0].startswith("*") else entry.spec.hosts[0],
+            server_name=_server_name(entry.spec.hosts[0]),
             labels=tuple(sorted(endpoint.labels.items())),
             zone=endpoint.locality,
         )
+
+
+def _server_name(host: str) -> str:
+    """What a TLS server is asked for by name, which an address is not, and without a dot at the end (RFC 6066 section
+    3); empty where there is no one name."""
+    return "" if host.startswith("*") or ip_version(host) else host.removesuffix(".")
 
 
 def _identities(endpoint: WorkloadEntry, namespace: str, trust_domain: str) -> frozenset[str]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshd.config.address import Address, ip_version, is_block
+from meshd.config.address import Address, ip_version, is_block, is_host
 
 
 @pytest.mark.parametrize(
@@ -79,3 +79,16 @@ def test_blocks(text):
 )
 def test_what_is_no_block(text):
     assert not is_block(text)
+
+
+@pytest.mark.parametrize("text", ["a", "a.b", "a.b.", "10.0.0.1", "_x.a-b", "a" * 63, ".".join(["a" * 49] * 5)])
+def test_hosts(text):
+    assert is_host(text)
+    assert text.encode("idna")
+
+
+@pytest.mark.parametrize(
+    "text", ["", ".", "a..b", ".a", "-a", "a-", "a b", "*.a", "a" * 64, ".".join(["a" * 50] * 5), "\u00e4"]
+)
+def test_what_is_no_host(text):
+    assert not is_host(text)

@@ -40,6 +40,8 @@ type: ClusterIP
         ("ports: [{name: a, port: 80}, {name: a, port: 80}]", ["spec.ports[1].port", "spec.ports[1].name"]),
         ("ports: [{name: a, port: 80}, {name: b, port: 80, protocol: UDP}]", []),
         ("type: ExternalName", ["spec.externalName"]),
+        ("{type: ExternalName, externalName: a..b}", ["spec.externalName"]),
+        ("{type: ExternalName, externalName: a.b.}", []),
         ("ports: [{port: 80, protocol: HTTP}]", ["spec.ports[0].protocol"]),
     ],
 )

@@ -32,6 +32,7 @@ def test_entries(spec):
         ("hosts: []", ["hosts"]),
         ("hosts: ['*']", ["hosts[0]"]),
         ("hosts: ['a b']", ["hosts[0]"]),
+        (f"hosts: [{'a' * 64}.b, a..b]", ["hosts[0]", "hosts[1]"]),
         ("hosts: [a.b]\nendpoints: []", ["endpoints"]),
         ("hosts: [a.b]\nresolution: DNS\naddresses: [10.0.0.0/8]", ["addresses[0]"]),
         ("hosts: [a.b]\naddresses: [a]", ["addresses[0]"]),

@@ -50,6 +50,12 @@ def policy(written):
         ("tls: {mode: MUTUAL, clientCertificate: a}", ["tls.privateKey"]),
         ("tls: {mode: SIMPLE, privateKey: a}", ["tls.privateKey"]),
         ("tls: {mode: ISTIO_MUTUAL, caCertificates: a}", ["tls.caCertificates"]),
+        *(
+            (f"tls: {{mode: ISTIO_MUTUAL, sni: '{name}'}}", ["tls.sni"])
+            for name in ("10.0.0.1", "::1", "a.", "a..b", "*.b")
+        ),
+        (f"tls: {{mode: ISTIO_MUTUAL, sni: {'a' * 63}.test}}", []),
+        (f"tls: {{mode: ISTIO_MUTUAL, sni: {'a' * 64}.test}}", ["tls.sni"]),
         ("tls: {mode: SIMPLE, credentialName: a}", ["tls.credentialName"]),
         ("tls: {mode: SIMPLE, insecureSkipVerify: false}", []),
         ("tunnel: {targetHost: a, targetPort: 1}", ["tunnel"]),

@@ -212,5 +212,11 @@ def test_identities_are_the_endpoint_s_own_or_those_listed():
     assert [each.identities for each in found] == [{"spiffe://td/ns/shop/sa/web"}, {"spiffe://other/ns/a/sa/b"}]
 
 
-def test_a_wildcard_has_no_server_name():
-    assert places_of(hosts=["*.b.test"], endpoints=[{"address": "10.0.0.1"}])[0].server_name == ""
+@pytest.mark.parametrize(
+    ("host", "name"), [("*.b.test", ""), ("10.0.0.1", ""), ("b.test.", "b.test"), ("b.test", "b.test")]
+)
+def test_a_server_name_is_one_name_and_no_address(host, name):
+    """As RFC 6066 section 3 has it; an address was asked for by name."""
+    assert places_of(hosts=[host], endpoints=[{"address": "10.0.0.1"}])[0].server_name == name
+    found = places_of(hosts=[host], resolution="DNS")
+    assert [each.server_name for each in found] == ([] if host.startswith("*") else [name])
