@@ -1,13 +1,10 @@
 """What an authorizer is asked, and what its answer makes of the request."""
 
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.authorization import SCOPE, policy, rule
 from support.requests import exchange_of
-from support.shared import shared_folder
 
 from meshd.config.extension_provider import ExtensionProvider
 from meshd.core.head import ResponseHead
@@ -100,24 +97,3 @@ def test_what_an_admitted_client_sees():
     head = ResponseHead(200, [(b"x-told", b"the app's"), (b"x-b", b"3")])
     tell(exchange, head)
     assert head.headers == [(b"x-b", b"3"), (b"x-told", b"1")]
-
-
-def test_a_provider_of_istios_golden_files_is_understood():
-    """But for the body, which ours does not see, and the older name of a list."""
-    home = shared_folder("conformance") / "istio-authz"
-    pairs = {pair["name"]: pair for pair in json.loads((home / "pairs.json").read_text())}
-    [given] = pairs["custom-http-provider"]["options"]["extension_providers"]
-    more = {name: value for name, value in given.items() if name not in ("name", "type", "service", "port")}
-    for name in ("includeHeadersInCheck", "includeRequestBodyInCheck"):
-        del more[name]
-    made = check(**more)
-    assert (made.prefix, made.fail_open, made.status_on_error, made.route.timeout) == (b"/check", True, 403, 10.0)
-    assert [made.asked(name) for name in (b"x-custom-id", b"x-prefix-a", b"a-suffix", b"x-custom")] == [
-        True,
-        True,
-        True,
-        False,
-    ]
-    assert made.added == ((b"x-header-1", b"value-1"), (b"x-header-2", b"value-2"))
-    assert made.to_app(b"authorization")
-    assert made.to_client(b"set-cookie")

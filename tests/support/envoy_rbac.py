@@ -16,12 +16,25 @@ def allows(filters, request):
 def _passes(rules, request):
     if rules is None or rules.get("action") == "LOG":
         return True
-    matched = any(
-        any(holds(each, request) for each in policy["permissions"])
-        and any(holds(each, request) for each in policy["principals"])
-        for policy in rules.get("policies", {}).values()
-    )
+    matched = any(matches(policy, request) for policy in rules.get("policies", {}).values())
     return not matched if rules.get("action") == "DENY" else matched
+
+
+def matches(policy, request):
+    """Whether one policy of the filter, which is one rule of a document, matches."""
+    return all(any(holds(each, request) for each in policy[part]) for part in ("permissions", "principals"))
+
+
+def alternatives(policy):
+    """For each pair of a permission and a principal of the policy, what must hold for it to match."""
+    for permission in policy["permissions"]:
+        for principal in policy["principals"]:
+            parts = [*_parts(permission, "andRules", "rules"), *_parts(principal, "andIds", "ids")]
+            yield [each for each in parts if each != {"any": True}]
+
+
+def _parts(matcher, kind, inside):
+    return matcher[kind][inside] if kind in matcher else [matcher]
 
 
 def holds(matcher, request):
@@ -30,7 +43,8 @@ def holds(matcher, request):
     return MATCHERS[kind](value, request)
 
 
-def _string(match, value):
+def string_matches(match, value):
+    """One StringMatcher."""
     if "safeRegex" in match:
         return re.fullmatch(match["safeRegex"]["regex"], value, re.DOTALL) is not None
     fold = str.lower if match.get("ignoreCase") else str
@@ -50,7 +64,7 @@ def _header(match, request):
         return match["presentMatch"]
     if "safeRegexMatch" in match:
         return re.fullmatch(match["safeRegexMatch"]["regex"], value) is not None
-    return _string(match["stringMatch"], value)
+    return string_matches(match["stringMatch"], value)
 
 
 def _block(block, address):
@@ -66,7 +80,9 @@ def _template(match, request):
 
 
 def _authenticated(match, request):
-    return bool(request["uri"]) and ("principalName" not in match or _string(match["principalName"], request["uri"]))
+    return bool(request["uri"]) and (
+        "principalName" not in match or string_matches(match["principalName"], request["uri"])
+    )
 
 
 MATCHERS = {
@@ -78,11 +94,11 @@ MATCHERS = {
     "orIds": lambda value, request: any(holds(each, request) for each in value["ids"]),
     "notId": lambda value, request: not holds(value, request),
     "header": _header,
-    "urlPath": lambda value, request: _string(value["path"], request["path"]),
+    "urlPath": lambda value, request: string_matches(value["path"], request["path"]),
     "uriTemplate": _template,
     "destinationPort": lambda value, request: value == request["port"],
     "destinationIp": lambda value, request: _block(value, request["destination"]),
-    "requestedServerName": lambda value, request: _string(value, request["sni"]),
+    "requestedServerName": lambda value, request: string_matches(value, request["sni"]),
     "metadata": lambda _value, _request: False,
     "authenticated": _authenticated,
     "directRemoteIp": lambda value, request: _block(value, request["ip"]),
