@@ -1,11 +1,12 @@
-"""A small validator, and a generator, for the structural part of OpenAPI v3 schemas as CRDs use it.
+"""A small validator for OpenAPI v3 schemas as CRDs use them; `schema_values` makes values for them.
 
 It knows types, required, properties, additionalProperties, enum, pattern, lengths, ranges, formats, list types,
-nullable, and oneOf/anyOf/allOf/not. It does not know CEL (x-kubernetes-validations).
+nullable, and oneOf/anyOf/allOf/not; and, in `broken_rules`, x-kubernetes-validations by way of `cel`.
 """
 
 import re
-import string
+
+from support.cel import Broken, compiled
 
 FORMATS = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 TYPES = {
@@ -89,55 +90,42 @@ def of_array(schema, value, at):
         yield from violations(schema.get("items", {}), item, f"{at}[{place}]")
 
 
-class Generator:
-    """Makes values that a schema accepts. `words` gives strings for fields by name."""
+def broken_rules(schema, value):
+    """The rules that a value breaks which is right in its form. As an API server does it, with defaults filled in."""
+    return [rule for part, inner in _parts(schema, defaulted(schema, value)) for rule in broken_here(part, inner)]
 
-    def __init__(self, random, words=None, skip=()):
-        self.random = random
-        self.words = words or {}
-        self.skip = frozenset(skip)
 
-    def value(self, schema, name="", depth=0):
-        kind = schema.get("type")
-        if "enum" in schema:
-            return self.random.choice(schema["enum"])
-        if kind == "object":
-            return self.object(schema, depth)
-        if kind == "array":
-            low, high = schema.get("minItems", 0), min(schema.get("maxItems", 3), 3)
-            items = [
-                self.value(schema.get("items", {}), name, depth + 1) for _ in range(self.random.randint(low, high))
-            ]
-            if schema.get("x-kubernetes-list-type") in ("set", "map"):
-                items = list({self.identity(schema, item): item for item in items}.values())
-            return tuple(items)
-        if kind == "boolean":
-            return self.random.random() < 0.5
-        if kind in ("integer", "number"):
-            low = max(schema.get("minimum", 0), 0)
-            return self.random.choice([low, low + 1, min(schema.get("maximum", low + 99), low + 99)])
-        return self.text(schema, name)
+def broken_here(schema, value):
+    """The rules that are about this value as a whole, not about what is in it."""
+    for each in schema.get("x-kubernetes-validations", ()):
+        try:
+            if compiled(each["rule"])(value) is not True:
+                yield each["rule"]
+        except Broken:
+            yield each["rule"]
 
-    def identity(self, schema, item):
-        keys = schema.get("x-kubernetes-list-map-keys", ())
-        return repr([item.get(key) for key in keys]) if keys else repr(item)
 
-    def object(self, schema, depth):
-        if "properties" not in schema:
-            rest = schema.get("additionalProperties")
-            return {"80": self.value(rest, "", depth + 1)} if isinstance(rest, dict) else {}
-        chance = 0.7 if depth < 3 else 0.35
-        made = {}
-        for name, part in schema["properties"].items():
-            needed = name in schema.get("required", ())
-            if needed or (name not in self.skip and self.random.random() < chance):
-                made[name] = self.value(part, name, depth + 1)
-        return made
+def _parts(schema, value):
+    """A value and everything inside it, with its schema."""
+    yield schema, value
+    if isinstance(value, dict):
+        known, rest = schema.get("properties", {}), schema.get("additionalProperties")
+        for name, item in value.items():
+            part = known.get(name, rest)
+            if isinstance(part, dict):
+                yield from _parts(part, item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _parts(schema.get("items", {}), item)
 
-    def text(self, schema, name):
-        pattern = re.compile(schema.get("pattern", ""))
-        letters = "".join(self.random.choices(string.ascii_lowercase, k=max(schema.get("minLength", 1), 4)))
-        choices = [*self.words.get(name, ()), letters, "10s", "/" + letters, "https://example.com", "a.example.com"]
-        picked = self.random.choice(self.words[name]) if name in self.words else letters
-        fitting = [picked, *choices]
-        return next(text for text in fitting if pattern.search(text) and len(text) >= schema.get("minLength", 0))
+
+def defaulted(schema, value):
+    if isinstance(value, dict):
+        known, rest = schema.get("properties", {}), schema.get("additionalProperties")
+        filled = {name: part["default"] for name, part in known.items() if "default" in part} | value
+        return {
+            name: defaulted(known.get(name, rest if isinstance(rest, dict) else {}), filled[name]) for name in filled
+        }
+    if isinstance(value, (list, tuple)):
+        return [defaulted(schema.get("items", {}), item) for item in value]
+    return value
