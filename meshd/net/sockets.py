@@ -32,6 +32,9 @@ def parse_address(text: str) -> tuple[str, int]:
 def listen(address: str, port: int, *, share: bool = True) -> socket.socket:
     """A bound, listening, non-blocking socket. `share` lets every worker have one of its own on the same port.
 
+    Its options are set before it listens, because connections come in long before a worker accepts them, and what was
+    not set when one came it does not inherit.
+
     Raises OSError with the address in its text.
     """
     if address.startswith("/"):
@@ -42,6 +45,7 @@ def listen(address: str, port: int, *, share: bool = True) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if share:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        tune(sock)
         sock.bind((address, port))
         sock.listen(BACKLOG)
     except OSError as error:
@@ -64,7 +68,7 @@ def _listen_unix(path: str) -> socket.socket:
 
 
 def tune(sock: socket.socket) -> None:
-    """The options of every TCP connection, inherited from the listening socket where the kernel does that."""
+    """The options of every TCP connection; those that are accepted inherit them from the listening socket."""
     if sock.family == socket.AF_UNIX:
         return
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

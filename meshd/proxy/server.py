@@ -10,7 +10,6 @@ from meshd.core.peer import Peer
 from meshd.net import wait
 from meshd.net.accept import accept_each
 from meshd.net.reactor import Reactor
-from meshd.net.sockets import tune
 from meshd.net.stream import PlainStream, Stream, TlsStream, identity_of
 from meshd.net.sweep import SocketDeadline, Sweeper
 from meshd.net.tls import H2, HandshakeFailed, Mode, peer_of
@@ -56,7 +55,6 @@ class Server:
             await self._warm()
             for name, sockets in self._sockets.items():
                 for sock in sockets:
-                    tune(sock)  # what a connection inherits costs no system call when it is accepted
                     wait.spawn(accept_each, sock, self._is_full, self._entry(self._listeners[name]))
             ready()
             await self._drained.wait()

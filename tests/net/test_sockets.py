@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshd.net.sockets import BadAddress, listen, parse_address, tune
+from meshd.net.sockets import BadAddress, listen, parse_address
 
 
 @given(st.from_regex(r"[a-z0-9.-]{1,20}", fullmatch=True), st.integers(0, 65535))
@@ -28,19 +28,22 @@ def test_what_is_no_address_is_refused_with_an_example(text):
         parse_address(text)
 
 
-def test_workers_share_a_port_and_options_are_inherited():
+def test_workers_share_a_port():
     first = listen("127.0.0.1", 0)
-    port = first.getsockname()[1]
-    second = listen("127.0.0.1", port)
+    second = listen("127.0.0.1", first.getsockname()[1])
+    first.close()
     second.close()
-    tune(first)
-    client = socket.create_connection(("127.0.0.1", port))
-    first.setblocking(True)
-    accepted, _ = first.accept()
-    assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-    assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-    for sock in (first, client, accepted):
-        sock.close()
+
+
+def test_a_connection_that_comes_before_its_worker_has_every_option():
+    """Without TCP_NODELAY its answers waited for the acknowledgement of the ones before."""
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        listener.setblocking(True)
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
 
 
 def test_a_taken_port_is_named_in_the_error():
