@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q install -c requirements.lock
+SOURCES := $(shell find meshd -name '*.py')
 
 .PHONY: demo test lint types contract check bench lock clean
 
-demo: $(VENV)/.installed
+demo: $(VENV)/.installed $(VENV)/.compiled
 	@$(BIN)/meshd up $(ARGS)
 
-test: $(VENV)/.tested
+test: $(VENV)/.tested $(VENV)/.compiled
 	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.tested
@@ -24,7 +25,7 @@ contract: $(VENV)/.tested
 
 check: test lint types contract
 
-bench: $(VENV)/.tested
+bench: $(VENV)/.tested $(VENV)/.compiled
 	$(BIN)/python tests/bench/run.py $(ARGS)
 
 lock:
@@ -46,3 +47,8 @@ $(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/bin/python
 $(VENV)/.tested: pyproject.toml requirements.lock | $(VENV)/bin/python
 	$(PIP) -e '.[test]'
 	@touch $@ $(VENV)/.installed
+
+# An editable install compiles nothing, and where PYTHONDONTWRITEBYTECODE is set every start would compile it all.
+$(VENV)/.compiled: $(SOURCES) | $(VENV)/bin/python
+	@$(BIN)/python -m compileall -q meshd
+	@touch $@
