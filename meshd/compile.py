@@ -23,10 +23,12 @@ from meshd.destination_rules import Caller, places_of, places_under, rule_for, s
 from meshd.discovery.known_port import KnownPort, Place
 from meshd.discovery.static import entry_ports, service_ports
 from meshd.filters.attachment import of_service, of_workload
-from meshd.filters.authz import authorization_chain, index_rules, selects
+from meshd.filters.authz import Entry, authorization_chain, index_rules, selects
 from meshd.filters.base import Scope
 from meshd.filters.buckets import OCTETS, Buckets
-from meshd.filters.ext_authz import Gate, compile_check, tell
+from meshd.filters.ext_authz import Check, Gate, compile_asking, tell
+from meshd.filters.ext_authz_grpc import GrpcCheck
+from meshd.filters.ext_authz_http import compile_http_check
 from meshd.filters.fault import fault_chain
 from meshd.filters.jwt import authentication_chain
 from meshd.filters.of_route import chain_of
@@ -34,6 +36,7 @@ from meshd.filters.peer_authentication import mode_for
 from meshd.filters.persistence import session_chain
 from meshd.filters.rate_limit import rate_limit_chain
 from meshd.filters.request import request_chain
+from meshd.filters.rule_index import RuleIndex
 from meshd.http.forwarding import Forwarding
 from meshd.identity.credentials import Credentials
 from meshd.net import wait
@@ -389,15 +392,21 @@ class _Compiler:
                 raise ConfigError([found])
             named.setdefault(name, []).append(policy)
         checks = [
-            compile_check(providers[name], index_rules(policies, "CUSTOM", scope), self._authorizer(providers[name]))
+            self._check(providers[name], index_rules(policies, "CUSTOM", scope))
             for name, policies in sorted(named.items())
         ]
         return Gate(tuple(checks), self._tokens(scope)) if checks else None
 
+    def _check(self, provider: ExtensionProvider, rules: RuleIndex[Entry]) -> Check:
+        asking = compile_asking(provider.name, provider.authorizer, rules, self._authorizer(provider))
+        if provider.envoy_ext_authz_http is not None:
+            return compile_http_check(provider.envoy_ext_authz_http, asking)
+        host = provider.authorizer.service.rpartition("/")[2]
+        return GrpcCheck(asking, host.encode(), self._proxy.spiffe_id.encode(), time)
+
     def _authorizer(self, provider: ExtensionProvider) -> str:
         """The cluster of an authorizer outside, which need not be anywhere else in use."""
-        given = provider.envoy_ext_authz_http
-        assert given is not None  # the document's own rule
+        given = provider.authorizer
         wanted = f"{given.service.rpartition('/')[2].lower()}:{given.port}"
         for known in self._known_ports():
             if wanted in known.authorities():
@@ -405,7 +414,8 @@ class _Compiler:
                     self._add_destination(self._backend(known))
                 return known.cluster
         place = self._proxy.spec.extension_providers.index(provider)
-        field = f"spec.extensionProviders[{place}].envoyExtAuthzHttp.service"
+        kind = "Http" if provider.envoy_ext_authz_http is not None else "Grpc"
+        field = f"spec.extensionProviders[{place}].envoyExtAuthz{kind}.service"
         raise self._error(field, wanted, "expected the host and port of a known service")
 
     def _inbound_chain(self, scope: Scope) -> Chain:

@@ -15,6 +15,7 @@ from meshd.core.head import ResponseHead
 from meshd.core.route import RetryPolicy, Route
 from meshd.discovery.known_port import Place
 from meshd.filters.buckets import OCTETS, Buckets
+from meshd.filters.ext_authz_grpc import GrpcCheck
 from meshd.identity.credentials import load_credentials
 from meshd.net.tls import Mode
 from meshd.upstream.cluster import ClusterSettings
@@ -261,12 +262,23 @@ def test_an_authorizer_is_asked_by_a_cluster_of_its_own(build):
     snapshot = build(PLAIN, ENTRY, TOKENS, ASK.replace("APP", "web"), spec=spec)
     plan = snapshot.plans["inbound-0"]
     [check] = plan.gate.checks
-    assert (check.name, check.cluster, check.route.timeout) == ("door", "api.test:80", 5.0)
+    asking = check.asking
+    assert (asking.name, asking.cluster, asking.route.timeout) == ("door", "api.test:80", 5.0)
     assert set(snapshot.clusters) == {"app:127.0.0.1:8080", "api.test:80"}
     assert len(plan.gate.before.on_request) == 1  # tokens come first, and once
     assert len(plan.chain.on_request) == 1
     again = build(PLAIN, ENTRY, TOKENS, ASK.replace("APP", "web"), spec=spec, previous=snapshot)
     assert again.clusters["api.test:80"] is snapshot.clusters["api.test:80"]
+
+
+def test_an_authorizer_of_grpc_is_called_by_its_host(build):
+    spec = f"{INBOUND}\n{DOOR.replace('HOST', 'api.test').replace('Http', 'Grpc')}"
+    [check] = build(PLAIN, ENTRY, ASK.replace("APP", "web"), spec=spec).plans["inbound-0"].gate.checks
+    assert (type(check), check.authority, check.asking.cluster) == (GrpcCheck, b"api.test", "api.test:80")
+    with pytest.raises(ConfigError) as caught:
+        build(PLAIN, ASK.replace("APP", "web"), spec=spec)
+    [problem] = caught.value.problems
+    assert problem.field == "spec.extensionProviders[0].envoyExtAuthzGrpc.service"
 
 
 def test_nobody_is_asked_where_no_policy_says_so(build):

@@ -1,8 +1,12 @@
 """What policies ask of the forwarder, for one exchange. Most exchanges have none of it."""
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 from meshd.core.endpoint import Endpoint
 from meshd.core.head import Headers
 
+Edit: TypeAlias = Callable[[Headers], Headers]  # the fields of a response as they are to be, from those that came
 NO_LIMIT = float("inf")
 
 
@@ -16,7 +20,7 @@ class Asked:
         "max_request",  # float: octets of request body, infinite for no limit
         "max_response",  # float: octets of response body
         "mirrors",  # list[str]: clusters that get a copy
-        "told",  # Headers: fields of an authorizer's answer for the client
+        "told",  # list[Edit]: what authorizers say of the response
     )
 
     def __init__(self) -> None:
@@ -26,7 +30,7 @@ class Asked:
         self.max_request = NO_LIMIT
         self.max_response = NO_LIMIT
         self.mirrors: list[str] = []
-        self.told: Headers = []
+        self.told: list[Edit] = []
 
     def __repr__(self) -> str:
         return f"<Asked bodies of at most {self.max_request} and {self.max_response} octets>"

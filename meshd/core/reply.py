@@ -18,4 +18,5 @@ class Reply:
     headers: tuple[tuple[bytes, bytes], ...] = ()
     body: bytes = b""
     content_type: bytes = b"text/plain"
+    verbatim: bool = False  # the body is somebody else's: not an octet is added
     grpc_status: int | None = None  # when a policy knows better than the table of HTTP statuses

@@ -51,7 +51,9 @@ def trace_rules(plan: Plan, exchange: Exchange, documents: Documents) -> tuple[R
             found += _traces(authorizer, exchange, places)
         elif step(exchange) is not None:  # what comes before may validate a token, or end it all
             break
-    custom = [entry for check in plan.gate.checks for entry in check.rules.entries] if plan.gate is not None else []
+    custom = (
+        [entry for check in plan.gate.checks for entry in check.asking.rules.entries] if plan.gate is not None else []
+    )
     asked = [_trace(each, exchange, places.get(each.verdict.policy), enforced=True, decided=False) for each in custom]
     return (*asked, *found)
 

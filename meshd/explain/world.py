@@ -137,7 +137,7 @@ def _pass_gate(exchange: Exchange, gate: Gate) -> tuple[Reply | None, tuple[str,
     for step in gate.before.on_request:
         if (reply := step(exchange)) is not None:
             return reply, ()
-    return None, tuple(check.name for check in gate.checks if check.rules.find(exchange) is not None)
+    return None, tuple(check.asking.name for check in gate.checks if check.asking.rules.find(exchange) is not None)
 
 
 def _answer(exchange: Exchange, plan: Plan, reply: Reply | None) -> Answer:

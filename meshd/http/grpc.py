@@ -8,7 +8,7 @@ import re
 from typing import Final
 
 from meshd.core.head import Headers, RequestHead, ResponseHead
-from meshd.core.rpc import Rpc
+from meshd.core.rpc import PREFIX, Rpc
 
 CONTENT_TYPE: Final = b"application/grpc"
 UNKNOWN: Final = 2
@@ -110,6 +110,18 @@ def trailers_only(status: int, message: bytes, headers: Headers) -> ResponseHead
     if message:
         fields.append((b"grpc-message", percent_encode(message)))
     return ResponseHead(200, fields, 0)
+
+
+def frame(message: bytes) -> bytes:
+    """One message as it stands in a body, not compressed."""
+    return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+def unframe(body: bytes) -> bytes | None:
+    """The message of a body; None unless it is exactly one, and not compressed."""
+    if len(body) < PREFIX or body[0] or int.from_bytes(body[1:PREFIX], "big") != len(body) - PREFIX:
+        return None
+    return body[PREFIX:]
 
 
 def percent_encode(message: bytes) -> bytes:

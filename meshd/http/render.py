@@ -21,7 +21,7 @@ def render_reply(reply: Reply, request: RequestHead, name: bytes, *, stranger: b
     body = reply.body
     if body:
         headers.append((b"content-type", reply.content_type))
-        if reply.error is not None and not body.endswith(b"\n"):
+        if reply.error is not None and not reply.verbatim and not body.endswith(b"\n"):
             body += b"\n"
     head = ResponseHead(reply.status, headers, len(body))
     return head, body

@@ -13,6 +13,7 @@ spec:
   extensionProviders: [%s]
 """
 HTTP = "{name: a, envoyExtAuthzHttp: {service: s.test, port: 80, %s}}"
+GRPC = "{name: a, envoyExtAuthzGrpc: {service: s.test, port: 80, %s}}"
 AT = "spec.extensionProviders[0].envoyExtAuthzHttp."
 
 
@@ -32,6 +33,8 @@ def test_what_is_left_out():
         "timeout: 1s, pathPrefix: /check, failOpen: true, statusOnError: '503'",
         "includeRequestHeadersInCheck: [x-a, x-b-*, '*-c', '*']",
         "includeAdditionalHeadersInCheck: {x-a: 'some value'}",
+        "includeRequestBodyInCheck: {maxRequestBytes: 1}",
+        "includeRequestBodyInCheck: {maxRequestBytes: 16777216, allowPartialMessage: true, packAsBytes: true}",
     ],
 )
 def test_what_is_good(more):
@@ -51,7 +54,10 @@ def test_what_is_good(more):
         ("headersToDownstreamOnAllow: ['**']", "headersToDownstreamOnAllow[0]"),
         (r'includeAdditionalHeadersInCheck: {x-a: "a\r\nb: c"}', "includeAdditionalHeadersInCheck.x-a"),
         ("includeAdditionalHeadersInCheck: {'x*': a}", "includeAdditionalHeadersInCheck.x*"),
-        ("includeRequestBodyInCheck: {maxRequestBytes: 1}", "includeRequestBodyInCheck"),
+        ("includeRequestBodyInCheck: {maxRequestBytes: 0}", "includeRequestBodyInCheck.maxRequestBytes"),
+        ("includeRequestBodyInCheck: {maxRequestBytes: 16777217}", "includeRequestBodyInCheck.maxRequestBytes"),
+        ("includeRequestBodyInCheck: {}", "includeRequestBodyInCheck.maxRequestBytes"),
+        ("clearRouteCache: true", "clearRouteCache"),
         ("includeHeadersInCheck: [a]", "includeHeadersInCheck"),
     ],
 )
@@ -59,8 +65,20 @@ def test_what_is_refused(more, field):
     assert fields(HTTP % more) == [AT + field]
 
 
+def test_one_that_speaks_grpc():
+    more = "timeout: 1s, failOpen: true, statusOnError: '503', includeRequestBodyInCheck: {maxRequestBytes: 8}"
+    assert fields(GRPC % more) == []
+    at = "spec.extensionProviders[0].envoyExtAuthzGrpc."
+    for wrong, field in (("pathPrefix: /a", "pathPrefix"), ("statusOnError: '99'", "statusOnError")):
+        assert fields(GRPC % wrong) == [at + field]
+    grpc = {"name": "a", "envoyExtAuthzGrpc": {"service": "s.test", "port": 80}}
+    provider = ExtensionProvider.model_validate(grpc)
+    assert provider.authorizer is provider.envoy_ext_authz_grpc
+
+
 def test_a_provider_is_of_one_kind_and_has_a_name_of_its_own():
-    assert fields("{name: a}") == ["spec.extensionProviders[0].envoyExtAuthzHttp"]
-    assert fields("{name: a, envoyExtAuthzGrpc: {}}") == ["spec.extensionProviders[0].envoyExtAuthzGrpc"]
+    assert fields("{name: a}") == ["spec.extensionProviders[0]"]
+    both = "{name: a, envoyExtAuthzGrpc: {service: s.test, port: 80}, envoyExtAuthzHttp: {service: s.test, port: 80}}"
+    assert fields(both) == ["spec.extensionProviders[0].envoyExtAuthzGrpc"]
     twice = ", ".join([HTTP % "", HTTP % ""])
     assert fields(twice) == ["spec.extensionProviders[1].name"]

@@ -1,9 +1,12 @@
 """An authorizer outside of a running sidecar: what it is asked, what its answers do, and what becomes of none."""
 
+import contextlib
 import http.client
+import socket
 import time
 
 import pytest
+from e2e.conftest import Mesh
 from support.origin import Hangup, Origin, ok
 
 PLAIN = """
@@ -92,8 +95,8 @@ def world(shared_mesh):
 
 @pytest.fixture(autouse=True)
 def nothing_before(request):
-    if "world" in request.fixturenames:
-        world = request.getfixturevalue("world")
+    for name in {"world", "body_world"} & {*request.fixturenames}:
+        world = request.getfixturevalue(name)
         world.app.take()
         world.door.take()
 
@@ -153,6 +156,67 @@ def test_the_other_policies_are_about_what_the_authorizer_made_of_the_request(wo
 def test_a_head_request(world):
     assert world.ask("/path", "HEAD")[0] == 200
     assert world.door.take()[0].method == "HEAD"
+
+
+@pytest.fixture(scope="module")
+def body_world(tmp_path_factory):
+    with Origin() as app, Origin(answer) as door:
+        mesh = Mesh(tmp_path_factory.mktemp("bodies"))
+        made = World(mesh, app, door, includeRequestBodyInCheck={"maxRequestBytes": 1000, "allowPartialMessage": True})
+        yield made
+        mesh.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 1000, 1001, 3_000_000])
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_body_is_shown_as_far_as_said_and_goes_on_whole(body_world, size, chunked):
+    body = bytes(range(250)) * (size // 250) + b"x" * (size % 250)
+    sent = (body[at : at + 60_000] for at in range(0, size, 60_000)) if chunked else body
+    assert body_world.ask("/path", "POST", sent)[0] == 200
+    [asked], [request] = body_world.door.take(), body_world.app.take()
+    assert (asked.body, asked.header("x-envoy-auth-partial-body")) == (body[:1000], str(size > 1000).lower())
+    assert request.body == body
+    assert request.header("x-envoy-auth-partial-body") is None
+
+
+@pytest.mark.slow
+def test_a_client_that_waits_for_a_word_gets_it_from_the_sidecar(body_world):
+    host, _, port = body_world.sidecar.address("inbound-0").rpartition(":")
+    with socket.create_connection((host, int(port)), 10) as sock:
+        sock.sendall(b"PUT /path HTTP/1.1\r\nHost: a.test\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        assert sock.recv(65536).startswith(b"HTTP/1.1 100 ")
+        assert body_world.door.take() == []
+        sock.sendall(b"ab")
+        assert sock.recv(65536).startswith(b"HTTP/1.1 200 ")
+    [asked], [request] = body_world.door.take(), body_world.app.take()
+    assert (asked.body, request.body, request.header("expect")) == (b"ab", b"ab", None)
+
+
+@pytest.mark.slow
+def test_a_refused_body_does_not_end_as_a_request(body_world):
+    """The rest of a body that nobody read any more must not be taken for what follows it."""
+    host, _, port = body_world.sidecar.address("inbound-0").rpartition(":")
+    with socket.create_connection((host, int(port)), 10) as sock:
+        sock.sendall(b"POST /denied HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3000\r\n\r\n" + b"a" * 1500)
+        told = b""
+        while b"\r\n\r\n" not in told:
+            told += sock.recv(65536)
+        sock.sendall(b"GET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n" * 20)
+        with contextlib.suppress(ConnectionError):
+            while more := sock.recv(65536):
+                told += more
+    assert (told.startswith(b"HTTP/1.1 418 "), told.count(b"HTTP/1.1")) == (True, 1)
+    assert body_world.app.take() == []
+
+
+@pytest.mark.slow
+def test_a_client_that_leaves_before_its_body_is_there(body_world):
+    host, _, port = body_world.sidecar.address("inbound-0").rpartition(":")
+    with socket.create_connection((host, int(port)), 10) as sock:
+        sock.sendall(b"POST /path HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100\r\n\r\n" + b"a" * 50)
+    assert body_world.ask("/open")[0] == 200
+    assert body_world.door.take() == []
 
 
 @pytest.mark.slow

@@ -29,7 +29,8 @@ from meshd.config.load import load_policies
 from meshd.core.peer import Peer
 from meshd.filters.authz import Authorizer, index_rules
 from meshd.filters.base import Scope
-from meshd.filters.ext_authz import compile_check
+from meshd.filters.ext_authz import compile_asking
+from meshd.filters.ext_authz_http import compile_http_check
 
 HOME = shared_folder("conformance") / "istio-authz"
 PAIRS = json.loads((HOME / "pairs.json").read_text())
@@ -38,7 +39,7 @@ RULE = re.compile(r"ns\[.*?]-policy\[.*?]-rule\[\d+]")
 WORKLOAD = ("foo", {"app": "httpbin", "version": "v1"})
 BAD = ("custom-bad-invalid-config", "custom-bad-multiple-providers")
 # Of a provider, what is refused by name: the filters of Envoy that come of it are made of the rest.
-NOT_SERVED = ("includeHeadersInCheck", "includeRequestBodyInCheck")
+NOT_SERVED = ("includeHeadersInCheck",)
 
 
 def of(kind, *, custom):
@@ -283,8 +284,8 @@ def provider(given, without=()):
 @of("http", custom=True)
 def test_a_provider_that_cannot_be_asked_as_it_wants_is_refused(pair, tmp_path):
     wanted = {
-        "custom-grpc-provider-no-namespace": {"envoyExtAuthzGrpc"},
-        "custom-grpc-provider": {"envoyExtAuthzGrpc"},
+        "custom-grpc-provider-no-namespace": set(),
+        "custom-grpc-provider": set(),
         "custom-http-provider": set(NOT_SERVED),
         "custom-bad-multiple-providers": {"name"},  # policies may name several here, but none that does not exist
         "custom-bad-invalid-config": {"port"},
@@ -297,18 +298,40 @@ def test_a_provider_that_cannot_be_asked_as_it_wants_is_refused(pair, tmp_path):
         assert refusals(pair, tmp_path) == {"pathPrefix", "statusOnError"}
 
 
+def asking_of(pair):
+    """How the pair's authorizer is asked, its document, and the filter of Envoy that asks."""
+    [given_] = pair["options"]["extension_providers"]
+    rules = index_rules(Case(pair).policies, "CUSTOM", Scope(*WORKLOAD, 80, "td", (), root_namespace=""))
+    model = ExtensionProvider.model_validate(provider(given_, NOT_SERVED)).authorizer
+    wanted = next(each["typedConfig"] for each in filters_of(pair) if "transportApiVersion" in each["typedConfig"])
+    return compile_asking(given_["name"], model, rules, "a:1"), model, wanted
+
+
+@of("http", custom=True)
+def test_an_authorizer_is_asked_for_as_long_and_shown_as_much(pair):
+    if pair["name"] in BAD:
+        return
+    asking, model, wanted = asking_of(pair)
+    service = wanted.get("grpcService") or wanted["httpService"]["serverUri"]
+    if model.has("timeout"):  # Istio waits for ten minutes where nothing is said, ours for five seconds
+        assert service["timeout"] == f"{asking.route.timeout:g}s"
+    assert (asking.fail_open, asking.status_on_error) == (wanted["failureModeAllow"], 403)
+    assert wanted["statusOnError"]["code"] == "Forbidden"
+    body, shown = asking.body, wanted.get("withRequestBody")
+    assert (body is None) is (shown is None)
+    if body is not None:
+        told = body.most, body.partial, body.as_octets
+        assert told == tuple(
+            shown.get(name, False) for name in ("maxRequestBytes", "allowPartialMessage", "packAsBytes")
+        )
+
+
 def test_an_authorizer_is_asked_as_envoy_would_ask_it(tmp_path):
     [pair] = [each for each in PAIRS if each["name"] == "custom-http-provider"]
     assert refusals(pair, tmp_path, without=NOT_SERVED) == set()
-    wanted = next(each["typedConfig"] for each in filters_of(pair) if "httpService" in each["typedConfig"])
-    http = wanted["httpService"]
-    [given_] = pair["options"]["extension_providers"]
-    rules = index_rules(Case(pair).policies, "CUSTOM", Scope(*WORKLOAD, 80, "td", (), root_namespace=""))
-    check = compile_check(ExtensionProvider.model_validate(provider(given_, NOT_SERVED)), rules, "a:1")
+    asking, model, wanted = asking_of(pair)
+    check, http = compile_http_check(model, asking), wanted["httpService"]
     assert check.prefix.decode() == http["pathPrefix"]
-    assert f"{check.route.timeout:.0f}s" == http["serverUri"]["timeout"]
-    assert (check.fail_open, check.status_on_error) == (wanted["failureModeAllow"], 403)
-    assert wanted["statusOnError"]["code"] == "Forbidden"
     added = [{"key": name.decode(), "value": value.decode()} for name, value in check.added]
     assert added == http["authorizationRequest"]["headersToAdd"]
     lists = {

@@ -12,6 +12,7 @@ from meshd.http.grpc import (
     begin_rpc,
     failure,
     format_timeout,
+    frame,
     http_status,
     is_grpc,
     outcome_of,
@@ -21,6 +22,7 @@ from meshd.http.grpc import (
     rewrite_timeout,
     status_of,
     trailers_only,
+    unframe,
 )
 
 
@@ -163,3 +165,10 @@ def test_what_a_response_head_says_of_the_outcome(status, fields, outcome):
 def test_a_failure_under_way_is_told_in_trailers():
     assert failure(504, "100 % late") == (4, [(b"grpc-status", b"4"), (b"grpc-message", b"100 %25 late")])
     assert failure(418, "")[0] == 2
+
+
+@given(st.binary(max_size=20))
+def test_a_body_of_one_message(message):
+    body = frame(message)
+    assert unframe(body) == message
+    assert [unframe(each) for each in (body[:-1], body + b"x", b"\1" + body[1:], body + body)] == [None] * 4
