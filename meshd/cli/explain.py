@@ -19,7 +19,7 @@ from meshd.config.bootstrap import load_proxy
 from meshd.config.errors import ConfigError
 from meshd.config.proxy import Proxy
 from meshd.explain.authorization import RuleTrace
-from meshd.explain.explanation import Explanation, explain
+from meshd.explain.explanation import SAID, Explanation, explain
 from meshd.explain.question import Question, Unaskable, caller_named
 from meshd.explain.recorded import question_of
 from meshd.explain.routes import RouteTrace
@@ -28,6 +28,7 @@ from meshd.identity.spiffe import InvalidSpiffeId
 from meshd.telemetry.describe import Json
 
 ROUTES_SHOWN: Final = 20
+WORDS: Final = {"": "agrees", "allow": "agrees", "deny": "refuses", "fail": "does not answer"}
 GOOD: Final = ("forwarded", "answered", "tunnel")
 
 
@@ -41,6 +42,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--method", default="GET")
     parser.add_argument("--path", default="/", help="with a query, if any")
     parser.add_argument("-H", "--header", action="append", default=[], metavar="'NAME: VALUE'")
+    told_by = "what authorizers outside say that are asked (action CUSTOM); left out, each outcome is shown"
+    parser.add_argument("--authorizer", choices=SAID, default="", help=told_by)
     direction = parser.add_mutually_exclusive_group()
     direction.add_argument("--inbound", action="store_true", help="ask as the callee's sidecar")
     direction.add_argument("--outbound", action="store_true", help="ask as the caller's sidecar")
@@ -103,6 +106,7 @@ def _question(args: argparse.Namespace, proxy: Proxy, trust_domain: str) -> Ques
         headers=tuple(headers),
         inbound=inbound,
         listener=args.listener,
+        authorizer=args.authorizer,
     )
 
 
@@ -202,6 +206,9 @@ def lines_of(found: Explanation, terminal: Terminal) -> list[str]:
         lines += ["", "Authorization", *_rules(found.rules, terminal)]
     if found.routes:
         lines += ["", "Routes, in the order of precedence", *_routes(found.routes, terminal)]
+    if found.outside:
+        rows = [[_told(answer)] for _, answer in found.outside]
+        lines += ["", "Authorizers outside are asked, and their answers are not known here", *table(rows)]
     if found.answer.split:
         rows = [[cluster or "(no such backend)", f"{percent:g} %"] for cluster, percent in found.answer.split]
         lines += ["", "Split", *table(rows)]
@@ -224,7 +231,7 @@ def _told(answer: Answer) -> str:
     """What becomes of it, as the end of a sentence."""
     later = f" after {answer.delay:g} s" if answer.delay else ""
     if answer.asks:
-        return f"{_told(replace(answer, asks=()))}, if {' and '.join(answer.asks)} agrees"
+        return f"{_told(replace(answer, asks=()))}, if {' and '.join(answer.asks)} {WORDS[answer.said]}"
     if answer.kind == "forwarded":
         route = answer.route.name if answer.route is not None else ""
         leaves = f" as {answer.forwarded}" if answer.forwarded else ""

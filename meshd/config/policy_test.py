@@ -36,6 +36,7 @@ class Given(Model):
     failure: Failure | None = None  # of the first attempt
     times: Annotated[int, Field(ge=1, le=10_000)] = 1  # sent so often at once; what is expected is of the last
     draw: Percent = 100.0  # where chance decides: the number drawn, of 100
+    authorizer: Literal["allow", "deny", "fail"] = "allow"  # what authorizers outside say that are asked
 
     @property
     def is_inbound(self) -> bool:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from meshd.config.authorization import AuthorizationPolicy
 from meshd.config.documents import Document, Documents
 from meshd.core.chain import Chain, RequestStep
+from meshd.core.decision import Verdict
 from meshd.core.exchange import Exchange
 from meshd.filters.authz import Authorizer, Entry
 from meshd.snapshot import Plan
@@ -38,31 +40,40 @@ def authorizers(chain: Chain) -> Iterator[Authorizer]:
             yield owner
 
 
-def trace_rules(plan: Plan, exchange: Exchange, documents: Documents) -> tuple[RuleTrace, ...]:
-    """Every rule of the policies that select this workload, as the engine takes them: CUSTOM, DENY, ALLOW."""
-    places = {_name(document): document for document in documents.authorization_policies}
+def begin_authorization(plan: Plan, exchange: Exchange) -> None:
+    """Take a request to where its rules are asked: tokens are looked at, and their claims are in its fields."""
+    before = plan.gate.before.on_request if plan.gate is not None else ()
+    for step in (*before, *plan.chain.on_request):
+        if _owner(step) is not None or step(exchange) is not None:
+            return
+
+
+def trace_rules(
+    plan: Plan, exchange: Exchange, documents: Documents, verdict: Verdict | None = None
+) -> tuple[RuleTrace, ...]:
+    """Every rule of the policies that select this workload, as the engine takes them: CUSTOM, DENY, ALLOW. `verdict`
+    is that of an authorizer outside, where one has refused."""
+    places = {f"{each.model.namespace}/{each.model.name}": each for each in documents.authorization_policies}
     found: list[RuleTrace] = []
-    steps = plan.chain.on_request
     if plan.gate is not None:
-        steps = (*plan.gate.before.on_request, *steps)
-    for step in steps:
+        if any(step(exchange) is not None for step in plan.gate.before.on_request):
+            return ()  # a token that is not believed: no rule is asked
+        for check in plan.gate.checks:
+            found += [_trace(each, exchange, places, verdict) for each in check.asking.rules.entries]
+    for step in plan.chain.on_request:
         authorizer = _owner(step)
         if authorizer is not None:
-            found += _traces(authorizer, exchange, places)
+            refused = verdict is not None and verdict.action == "CUSTOM"
+            found += _traces(authorizer, exchange, places, verdict if refused else authorizer.decide(exchange))
         elif step(exchange) is not None:  # what comes before may validate a token, or end it all
             break
-    custom = (
-        [entry for check in plan.gate.checks for entry in check.asking.rules.entries] if plan.gate is not None else []
-    )
-    asked = [_trace(each, exchange, places.get(each.verdict.policy), enforced=True, decided=False) for each in custom]
-    return (*asked, *found)
+    return tuple(found)
 
 
-def _traces(
-    authorizer: Authorizer, exchange: Exchange, places: Mapping[str, Document[AuthorizationPolicy]]
-) -> Iterator[RuleTrace]:
-    verdict = authorizer.decide(exchange)
-    decider = (verdict.policy, verdict.rule, verdict.action)
+Places: TypeAlias = Mapping[str, Document[AuthorizationPolicy]]  # by namespace/name
+
+
+def _traces(authorizer: Authorizer, exchange: Exchange, places: Places, verdict: Verdict | None) -> Iterator[RuleTrace]:
     for entries, enforced in (
         (authorizer.deny, True),
         (authorizer.allow, True),
@@ -70,15 +81,15 @@ def _traces(
         (authorizer.shadow, False),
     ):
         for entry in entries:
-            own = entry.verdict
-            decided = enforced and (own.policy, own.rule, own.action) == decider
-            yield _trace(entry, exchange, places.get(own.policy), enforced=enforced, decided=decided)
+            yield _trace(entry, exchange, places, verdict, enforced=enforced)
 
 
 def _trace(
-    entry: Entry, exchange: Exchange, document: Document[AuthorizationPolicy] | None, *, enforced: bool, decided: bool
+    entry: Entry, exchange: Exchange, places: Places, verdict: Verdict | None, *, enforced: bool = True
 ) -> RuleTrace:
     own, failure = entry.verdict, entry.rule.first_failure(exchange)
+    document = places.get(own.policy)
+    decided = enforced and verdict is not None and _rule_of(own) == _rule_of(verdict)
     failed = observed = ""
     if failure is not None:
         failed = failure[1].name
@@ -90,5 +101,5 @@ def _trace(
     return RuleTrace(own.policy, own.rule, own.action, enforced, failure is None, decided, failed, observed, place)
 
 
-def _name(document: Document[AuthorizationPolicy]) -> str:
-    return f"{document.model.namespace}/{document.model.name}"
+def _rule_of(verdict: Verdict) -> tuple[str, int, str]:
+    return verdict.policy, verdict.rule, verdict.action

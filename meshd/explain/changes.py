@@ -10,7 +10,7 @@ from meshd.config.authorization import AuthorizationPolicy
 from meshd.config.documents import Document
 from meshd.config.errors import ConfigError, Path
 from meshd.core.errors import ProtocolError
-from meshd.explain.authorization import authorizers
+from meshd.explain.authorization import authorizers, begin_authorization
 from meshd.explain.edits import Edit, Edits, edits_for_match, edits_for_rule, edits_of_anything
 from meshd.explain.policy_edits import edit_policy, edits_to_hold, without_rule
 from meshd.explain.question import Question, Unaskable
@@ -154,6 +154,7 @@ def _admitting(world: World, question: Question) -> tuple[Change, ...]:
     """Edits of the ALLOW rules that let the request in."""
     plan = world.plan(question)
     _, exchange = question.begin(plan)
+    begin_authorization(plan, exchange)
     policies = _policies(world)
     ideas = []
     for authorizer in authorizers(plan.chain):

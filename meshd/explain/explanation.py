@@ -2,15 +2,18 @@
 it."""
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from meshd.explain.authorization import RuleTrace, trace_rules
 from meshd.explain.chance import turns
 from meshd.explain.changes import Change, smallest_changes
-from meshd.explain.question import Question
+from meshd.explain.question import Question, Said
 from meshd.explain.routes import RouteTrace, nearest_authority, trace_routes
 from meshd.explain.world import Answer, World
 from meshd.snapshot import Plan
 from meshd.telemetry.describe import Json
+
+SAID: Final[tuple[Said, ...]] = ("allow", "deny", "fail")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class Explanation:
     hint: str  # the service that may be meant, when nobody knows the one that was named
     chances: tuple[tuple[float, Answer], ...]  # what is drawn up to each number, of 100; one where nothing is drawn
     changes: tuple[Change, ...]
+    outside: tuple[tuple[Said, Answer], ...] = ()  # by what an authorizer outside says, where one is asked
 
     def as_json(self) -> dict[str, Json]:
         """Plain data."""
@@ -46,6 +50,7 @@ class Explanation:
             "routes": [_route(route) for route in self.routes],
             "hint": self.hint or None,
             "chances": [{"up_to": share, "outcome": answer_json(each)} for share, each in self.chances],
+            "authorizers": [{"say": said, "outcome": answer_json(each)} for said, each in self.outside],
             "changes": [
                 {"of": each.of, "change": each.text, "outcome": answer_json(each.answer)} for each in self.changes
             ],
@@ -62,7 +67,7 @@ def explain(world: World, question: Question) -> Explanation:
     hint = ""
     if answer.kind not in ("refused", "malformed", "tunnel"):
         _, exchange = question.begin(plan)
-        rules = trace_rules(plan, exchange, world.documents)
+        rules = trace_rules(plan, exchange, world.documents, answer.verdict)
         table = plan.table(exchange.head.authority)
         if not question.inbound and table is not None:
             routes = trace_routes(table, exchange.head, world.documents)
@@ -70,8 +75,11 @@ def explain(world: World, question: Question) -> Explanation:
             near = nearest_authority(plan, question.authority)
             hint = f"did you mean {near!r}?" if near else ""
     changes = smallest_changes(world, question, answer)
+    outside: tuple[tuple[Said, Answer], ...] = ()
+    if answer.asks and not question.authorizer:
+        outside = tuple((said, world.ask(replace(question, authorizer=said))) for said in SAID)
     chances = turns(lambda draw: world.ask(replace(question, draw=draw)), lambda drawn: drawn.outcome)
-    return Explanation(question, plan.name, _mode(plan), answer, rules, routes, hint, tuple(chances), changes)
+    return Explanation(question, plan.name, _mode(plan), answer, rules, routes, hint, tuple(chances), changes, outside)
 
 
 def _mode(plan: Plan) -> str:
@@ -94,6 +102,7 @@ def answer_json(answer: Answer) -> dict[str, Json]:
         "delay_s": answer.delay or None,
         "forwarded": answer.forwarded or None,
         "asks": [*answer.asks],
+        "authorizers_say": answer.said or None,
     }
 
 

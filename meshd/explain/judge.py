@@ -49,6 +49,7 @@ def question_for(given: Given, world: World) -> Question:
         inbound=given.is_inbound,
         draw=given.draw,
         times=given.times,
+        authorizer=given.authorizer,
     )
     question.check()
     return question

@@ -3,7 +3,7 @@ through the codec, its head through the listener."""
 
 import re
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from meshd.core.cells import Cells
 from meshd.core.errors import ProtocolError
@@ -25,6 +25,9 @@ _LINE_BREAK: Final = re.compile(r"[\r\n\0]")
 _TOKEN: Final = re.compile(r"[!-9;-~]+")  # no colon and no space: what may stand before the colon of a field
 
 
+Said: TypeAlias = Literal["", "allow", "deny", "fail"]  # by authorizers outside; nothing is taken for a yes
+
+
 class Unaskable(ValueError):
     """The question makes no sense as it stands; the message says which part of it."""
 
@@ -43,6 +46,7 @@ class Question:
     address: str = ADDRESS  # of the client
     draw: float = 100.0  # where chance decides: the number drawn, of 100
     times: int = 1  # sent so often at once; the last of them is the one that is asked about
+    authorizer: Said = ""  # what every authorizer outside says that is asked
 
     def header(self, name: str) -> str | None:
         """The first value of a field."""

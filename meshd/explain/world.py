@@ -11,12 +11,12 @@ from meshd.config.proxy import Proxy
 from meshd.core.decision import Verdict
 from meshd.core.errors import ProtocolError
 from meshd.core.exchange import Exchange
-from meshd.core.flags import DENIED
+from meshd.core.flags import DENIED, EXTERNAL_AUTHORIZER
 from meshd.core.head import RequestHead
 from meshd.core.reply import Reply
 from meshd.core.route import Route
 from meshd.explain.chance import Drawn
-from meshd.explain.question import Question, Unaskable
+from meshd.explain.question import Question, Said, Unaskable
 from meshd.filters.ext_authz import Gate
 from meshd.net.tls import Mode
 from meshd.proxy.admit import admit
@@ -24,13 +24,15 @@ from meshd.proxy.rescue import NO_BACKEND, NO_ROUTE
 from meshd.snapshot import Plan
 
 DAY: Final = 86_400.0  # seconds
+UNKNOWN_REFUSAL: Final = 403  # the status of a refusal is the authorizer's to choose, and told to nobody
 
 Kind: TypeAlias = Literal["forwarded", "denied", "refused", "no route", "no backend", "answered", "malformed", "tunnel"]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What becomes of a request. `status` is 0 where not the sidecar but the app decides it, or nobody."""
+    """What becomes of a request. `status` is 0 where not the sidecar decides it but the app, an authorizer outside, or
+    nobody."""
 
     kind: Kind
     status: int = 0
@@ -40,7 +42,8 @@ class Answer:
     location: str = ""  # of a redirect
     delay: float = 0.0  # seconds, injected
     forwarded: str = ""  # method, authority and target as they leave
-    asks: tuple[str, ...] = ()  # authorizers outside that are asked first, and are taken to agree
+    asks: tuple[str, ...] = ()  # authorizers outside that are asked first
+    said: Said = ""  # what those were taken to say
 
     @property
     def allowed(self) -> bool:
@@ -113,10 +116,15 @@ class World:
         if exchange.head.method == b"CONNECT":
             refusal = listener.connect(exchange)
             return _answer(exchange, plan, refusal) if refusal is not None else Answer("tunnel", 200, "connect")
-        reply, asks = _pass_gate(exchange, plan.gate) if plan.gate is not None else (None, ())
+        if plan.gate is None:
+            return _answer(exchange, plan, admit(exchange, plan)[0])
+        said = question.authorizer
+        reply, asks = _pass_gate(exchange, plan.gate, said)
         if reply is None:
             reply, _, _ = admit(exchange, plan)
-        return replace(_answer(exchange, plan, reply), asks=asks)
+        answer = replace(_answer(exchange, plan, reply), asks=asks, said=said if asks else "")
+        refused = said == "deny" and answer.verdict is not None and answer.verdict.action == "CUSTOM"
+        return replace(answer, status=0) if refused else answer
 
     def with_policy(self, old: Document[AuthorizationPolicy], new: AuthorizationPolicy | None) -> "World":
         """The same with another policy in the place of one, or without it. Raises ConfigError."""
@@ -132,12 +140,22 @@ class World:
         return f"<World of {self.proxy.namespace}/{self.proxy.name}: {self.snapshot!r}>"
 
 
-def _pass_gate(exchange: Exchange, gate: Gate) -> tuple[Reply | None, tuple[str, ...]]:
-    """What refuses it before anybody outside is asked; and who would be asked."""
+def _pass_gate(exchange: Exchange, gate: Gate, said: Said) -> tuple[Reply | None, tuple[str, ...]]:
+    """What refuses it, be it before anybody outside is asked; and who is asked. All of those say the same."""
     for step in gate.before.on_request:
         if (reply := step(exchange)) is not None:
             return reply, ()
-    return None, tuple(check.asking.name for check in gate.checks if check.asking.rules.find(exchange) is not None)
+    asks: list[str] = []
+    for check in gate.checks:
+        entry = check.asking.rules.find(exchange)
+        if entry is None:
+            continue
+        asks.append(check.asking.name)
+        if said == "deny":
+            return check.denied(exchange, entry, UNKNOWN_REFUSAL, [], b""), tuple(asks)
+        if said == "fail" and (refusal := check.failed(exchange, entry)) is not None:
+            return refusal, tuple(asks)
+    return None, tuple(asks)
 
 
 def _answer(exchange: Exchange, plan: Plan, reply: Reply | None) -> Answer:
@@ -147,7 +165,7 @@ def _answer(exchange: Exchange, plan: Plan, reply: Reply | None) -> Answer:
     if reply is None or (reply is NO_BACKEND and route is not None and _has_backend(route, plan)):
         answer = Answer("forwarded", verdict=verdict, route=route, delay=exchange.delay)
         return replace(answer, forwarded=_shown(exchange.head) if _is_certain(route) else "")
-    if reply.flag == DENIED:
+    if reply.flag in (DENIED, EXTERNAL_AUTHORIZER):
         kind = "denied"
     elif reply is NO_ROUTE:
         kind = "no route"

@@ -7,7 +7,7 @@ import pytest
 import trio
 from support.admin import FakeController
 from support.exchanges import make_denied, make_record
-from support.worlds import allow, route, service
+from support.worlds import DOOR, allow, custom, route, service
 
 from meshd.admin.server import AdminServer, listen_admin
 from meshd.cli.main import main
@@ -64,6 +64,37 @@ def admin():
     token, scope = stop[0]
     token.run_sync_soon(scope.cancel)
     thread.join(10)
+
+
+@pytest.fixture
+def guarded(file):
+    """The same, with an authorizer outside that is asked about PUT."""
+    door = json.dumps([DOOR])
+    file.write_text(file.read_text() + f"  extensionProviders: {door}\n")
+    puts = {"to": [{"operation": {"methods": ["PUT"]}}]}
+    documents = [service("web"), custom(puts), allow({})]
+    (file.parent / "policies" / "all.yaml").write_text("\n---\n".join(documents))
+    return file
+
+
+def test_each_outcome_of_an_authorizer_is_shown(guarded, capsys):
+    assert explain(guarded, "--from", "storefront", "--method", "PUT") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "  forwarded as PUT reviews.shop / by app:127.0.0.1:8080, if door agrees"
+    at = lines.index("Authorizers outside are asked, and their answers are not known here")
+    denied = "{rbac_access_denied_matched_policy[ns[shop]-policy[c]-rule[0]]}"
+    assert [line.strip() for line in lines[at + 1 : at + 4]] == [
+        "forwarded as PUT reviews.shop / by app:127.0.0.1:8080, if door agrees",
+        f"denied: ext_authz_denied{denied}, if door refuses",
+        f"denied with 403: ext_authz_error{denied}, if door does not answer",
+    ]
+
+
+@pytest.mark.parametrize(("said", "code"), [("allow", 0), ("deny", 1), ("fail", 1)])
+def test_what_an_authorizer_says_may_be_given(guarded, capsys, said, code):
+    assert explain(guarded, "--from", "storefront", "--method", "PUT", "--authorizer", said) == code
+    assert "Authorizers outside are asked" not in capsys.readouterr().out
+    assert explain(guarded, "--from", "storefront", "--authorizer", said) == 0
 
 
 def test_what_goes_through(file, capsys):

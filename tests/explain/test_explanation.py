@@ -105,7 +105,17 @@ def test_routing_is_explained_as_it_happens(drawn, question):
 def test_as_json_is_plain_and_whole():
     world = world_of(allow({"to": [{"operation": {"methods": ["GET"]}}]}))
     told = json.loads(json.dumps(explain(world, inbound("PUT")).as_json()))
-    assert set(told) == {"request", "mtls", "outcome", "authorization", "routes", "hint", "chances", "changes"}
+    assert set(told) == {
+        "request",
+        "mtls",
+        "outcome",
+        "authorization",
+        "routes",
+        "hint",
+        "chances",
+        "changes",
+        "authorizers",
+    }
     assert (told["mtls"], told["outcome"]["kind"], told["outcome"]["status"]) == ("STRICT", "denied", 403)
     assert told["authorization"][0]["failed"] == 'methods: ["GET"]'
     assert told["changes"][0]["change"] == "method GET"

@@ -1,7 +1,7 @@
 """Expectations against the engine's answers."""
 
 import pytest
-from support.worlds import allow, resource, route, service, world_of
+from support.worlds import DOOR, allow, custom, resource, route, service, world_of
 
 from meshd.config.policy_test import Case, Sidecar
 from meshd.explain.judge import judge, proxy_of
@@ -97,3 +97,18 @@ def test_the_bootstrap_of_a_described_sidecar():
     proxy = proxy_of(Sidecar(name="a", namespace="b", labels={"c": "d"}, port=9))
     assert (proxy.spiffe_id, proxy.metadata.labels) == ("spiffe://cluster.local/ns/b/sa/a", {"c": "d"})
     assert proxy.spec.inbound[0].app.port == 9
+
+
+@pytest.mark.parametrize(
+    ("authorizer", "expect"),
+    [
+        ({}, {"verdict": "allow"}),
+        ({"authorizer": "allow"}, {"verdict": "allow", "outcome": "forwarded"}),
+        ({"authorizer": "deny"}, {"verdict": "deny", "outcome": "denied", "policy": "c", "rule": 0}),
+        ({"authorizer": "fail"}, {"verdict": "deny", "status": 403, "policy": "c"}),
+    ],
+)
+def test_what_an_authorizer_outside_says_is_given(authorizer, expect):
+    world = world_of(service("web"), custom({}), extensionProviders=[DOOR])
+    case = Case.model_validate({"name": "case", "given": {"from": "a"} | authorizer, "expect": expect})
+    assert judge(case, world) == []

@@ -1,7 +1,21 @@
 """What becomes of a request, asked of the engine."""
 
 import pytest
-from support.worlds import STRANGER, allow, inbound, mtls, outbound, proxy_of, route, service, world_of
+from support.tokens import key_set, public, token
+from support.worlds import (
+    DOOR,
+    STRANGER,
+    allow,
+    believing,
+    custom,
+    inbound,
+    mtls,
+    outbound,
+    proxy_of,
+    route,
+    service,
+    world_of,
+)
 
 from meshd.config.errors import ConfigError
 from meshd.explain.explanation import explain
@@ -110,13 +124,17 @@ def test_the_default_trust_domain():
     assert proxy_of().spiffe_id == "spiffe://td/ns/shop/sa/reviews"
 
 
+ASKED = custom({"to": [{"operation": {"methods": ["PUT", "POST"]}}]})
+NOT_POST = allow({"to": [{"operation": {"methods": ["POST"]}}]}, action="DENY", name="d")
+
+
+def guarded(*texts, **door):
+    provider = DOOR | {"envoyExtAuthzHttp": DOOR["envoyExtAuthzHttp"] | door}
+    return world_of(service("web"), ASKED, *texts, extensionProviders=[provider])
+
+
 def test_authorizers_outside_are_named_and_taken_to_agree():
-    provider = {"name": "door", "envoyExtAuthzHttp": {"service": "web.shop", "port": 80}}
-    custom = allow({"to": [{"operation": {"methods": ["PUT", "POST"]}}]}, action="CUSTOM", name="c").replace(
-        '"action"', '"provider": {"name": "door"}, "action"'
-    )
-    not_post = allow({"to": [{"operation": {"methods": ["POST"]}}]}, action="DENY", name="d")
-    world = world_of(service("web"), custom, not_post, extensionProviders=[provider])
+    world = guarded(NOT_POST)
     put, get, post = (world.ask(inbound(method)) for method in ("PUT", "GET", "POST"))
     assert (put.kind, put.asks, get.kind, get.asks) == ("forwarded", ("door",), "forwarded", ())
     assert (post.kind, post.status, post.asks) == ("denied", 403, ("door",))
@@ -128,3 +146,73 @@ def test_authorizers_outside_are_named_and_taken_to_agree():
     assert [change.text for change in found.changes if change.of == "policy"] == [
         "remove rule 0 of AuthorizationPolicy shop/d (f.yaml:5)"
     ]
+
+
+def test_an_authorizer_that_refuses_decides():
+    world = guarded(NOT_POST)
+    answer = world.ask(inbound("PUT", authorizer="deny"))
+    assert (answer.kind, answer.status, answer.allowed, answer.said) == ("denied", 0, False, "deny")
+    assert (answer.verdict.action, answer.verdict.policy, answer.verdict.rule) == ("CUSTOM", "shop/c", 0)
+    found = explain(world, inbound("PUT", authorizer="deny"))
+    assert [(rule.action, rule.decided) for rule in found.rules] == [("CUSTOM", True), ("DENY", False)]
+    assert [change.text for change in found.changes if change.of == "policy"] == [
+        "remove rule 0 of AuthorizationPolicy shop/c (f.yaml:3)"
+    ]
+    assert found.outside == ()
+    assert world.ask(inbound("GET", authorizer="deny")).said == ""
+
+
+@pytest.mark.parametrize(("door", "kind", "status"), [({}, "denied", 403), ({"statusOnError": "503"}, "denied", 503)])
+def test_an_authorizer_that_does_not_answer(door, kind, status):
+    answer = guarded(**door).ask(inbound("PUT", authorizer="fail"))
+    assert (answer.kind, answer.status, answer.details.partition("{")[0]) == (kind, status, "ext_authz_error")
+    assert guarded(failOpen=True, **door).ask(inbound("PUT", authorizer="fail")).kind == "forwarded"
+
+
+def test_every_outcome_of_an_authorizer_is_told():
+    found = explain(guarded(NOT_POST), inbound("PUT"))
+    assert [(said, answer.kind, answer.said) for said, answer in found.outside] == [
+        ("allow", "forwarded", "allow"),
+        ("deny", "denied", "deny"),
+        ("fail", "denied", "fail"),
+    ]
+    assert explain(guarded(NOT_POST), inbound("GET")).outside == ()
+    told = found.as_json()["authorizers"]
+    assert [(each["say"], each["outcome"]["kind"]) for each in told] == [
+        ("allow", "forwarded"),
+        ("deny", "denied"),
+        ("fail", "denied"),
+    ]
+
+
+def test_tokens_are_looked_at_before_anybody_outside_is_asked():
+    keys = key_set(public("ES256", kid="k", alg="ES256"))
+    bearer = ("authorization", f"Bearer {token(header={'kid': 'k'}, exp=None, iss='i', sub='alice', role='admin')}")
+    rule = {"issuer": "i", "jwks": keys, "outputClaimToHeaders": [{"header": "x-role", "claim": "role"}]}
+    admins = custom({"when": [{"key": "request.auth.claims[role]", "values": ["admin"]}]}, name="admins")
+    subjects = allow({"from": [{"source": {"requestPrincipals": ["i/alice"]}}]}, name="subjects")
+    world = world_of(service("web"), believing(rule), admins, subjects, extensionProviders=[DOOR])
+    good = explain(world, inbound(headers=(bearer,)))
+    assert (good.answer.kind, good.answer.asks) == ("forwarded", ("door",))
+    assert [(each.action, each.matched, each.decided) for each in good.rules] == [
+        ("CUSTOM", True, False),
+        ("ALLOW", True, True),
+    ]
+    assert [answer.kind for _, answer in good.outside] == ["forwarded", "denied", "denied"]
+    nobody = explain(world, inbound())
+    assert (nobody.answer.kind, nobody.answer.asks, nobody.outside) == ("denied", (), ())
+    assert [(each.action, each.matched) for each in nobody.rules] == [("CUSTOM", False), ("ALLOW", False)]
+    bad = explain(world, inbound(headers=(("authorization", "Bearer a.b.c"),), authorizer="deny"))
+    assert (bad.answer.kind, bad.answer.status, bad.answer.asks, bad.rules) == ("denied", 401, (), ())
+
+
+def test_what_a_claim_put_into_a_field_is_what_a_policy_would_have_to_say():
+    keys = key_set(public("ES256", kid="k", alg="ES256"))
+    bearer = ("authorization", f"Bearer {token(header={'kid': 'k'}, exp=None, iss='i', sub='alice', role='guest')}")
+    rule = {"issuer": "i", "jwks": keys, "outputClaimToHeaders": [{"header": "x-role", "claim": "role"}]}
+    only = allow({"when": [{"key": "request.headers[x-role]", "values": ["admin"]}]})
+    for more in ((), (ASKED,)):
+        world = world_of(service("web"), believing(rule), only, *more, extensionProviders=[DOOR])
+        found = explain(world, inbound(headers=(bearer, ("x-role", "admin"))))
+        assert found.answer.kind == "denied"
+        assert 'add "guest" to spec.rules[0].when[0].values' in " ".join(change.text for change in found.changes)

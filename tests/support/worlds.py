@@ -12,6 +12,8 @@ from meshd.config.grpc_route import GRPCRoute
 from meshd.config.http_route import HTTPRoute
 from meshd.config.peer_authentication import PeerAuthentication
 from meshd.config.proxy import Proxy
+from meshd.config.rate_limit_policy import RateLimitPolicy
+from meshd.config.request_authentication import RequestAuthentication
 from meshd.config.service import Service
 from meshd.explain.question import Question
 from meshd.explain.world import World
@@ -32,6 +34,8 @@ def documents_of(*texts):
         authorization_policies=of_kind(found, AuthorizationPolicy),
         peer_authentications=of_kind(found, PeerAuthentication),
         fault_policies=of_kind(found, FaultPolicy),
+        rate_limit_policies=of_kind(found, RateLimitPolicy),
+        request_authentications=of_kind(found, RequestAuthentication),
     )
 
 
@@ -79,6 +83,20 @@ def route(*rules, name="r", parent="web"):
     parents = [{"group": "", "kind": "Service", "name": parent, "port": 80}]
     spec = {"parentRefs": parents, "rules": list(rules)}
     return resource("HTTPRoute", "gateway.networking.k8s.io/v1", name, spec)
+
+
+DOOR = {"name": "door", "envoyExtAuthzHttp": {"service": "web.shop", "port": 80}}
+
+
+def custom(*rules, name="c", provider="door"):
+    """An AuthorizationPolicy that asks an authorizer outside, such as `DOOR`, which is the service web."""
+    spec = {"action": "CUSTOM", "provider": {"name": provider}, "rules": list(rules)}
+    return resource("AuthorizationPolicy", "security.istio.io/v1", name, spec)
+
+
+def believing(*rules, name="tokens"):
+    """A RequestAuthentication for the namespace."""
+    return resource("RequestAuthentication", "security.istio.io/v1", name, {"jwtRules": list(rules)})
 
 
 def mtls(mode):
