@@ -24,6 +24,7 @@ from meshd.discovery.known_port import KnownPort, Place
 from meshd.discovery.static import entry_ports, service_ports
 from meshd.filters.attachment import of_service, of_workload
 from meshd.filters.authz import Entry, authorization_chain, index_rules, selects
+from meshd.filters.authz_rules import claim_path
 from meshd.filters.base import Scope
 from meshd.filters.buckets import OCTETS, Buckets
 from meshd.filters.ext_authz import Check, Gate, compile_asking, tell
@@ -374,7 +375,15 @@ class _Compiler:
 
     def _tokens(self, scope: Scope) -> Chain:
         issuers = [each.model for each in self._documents.request_authentications]
-        return authentication_chain(issuers, self._documents.key_sets, scope, time)
+        keys = {
+            each.key: None
+            for document in self._documents.authorization_policies
+            if selects(document.model, scope)
+            for rule in document.model.spec.rules
+            for each in rule.when
+        }
+        claims = filter(None, map(claim_path, keys))
+        return authentication_chain(issuers, self._documents.key_sets, scope, time, claims)
 
     def _gate(self, scope: Scope) -> Gate | None:
         """The authorizers outside that policies of this workload name; None where none does."""

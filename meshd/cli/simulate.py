@@ -15,10 +15,17 @@ from typing import BinaryIO, Final
 from meshd.cli.sidecar import load_world, tell_problems
 from meshd.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, Terminal, printable, table
 from meshd.config.errors import ConfigError
-from meshd.explain.replay import NEEDED, Group, Replay
+from meshd.explain.logged import NEEDED
+from meshd.explain.replay import Fate, Group, Replay, limits_of
 
 MOST_OCTETS: Final = 1024 * 1024  # of one line
 GROUPS_SHOWN: Final = 50
+WORDS: Final[dict[Fate, str]] = {
+    "same": "same",
+    "cannot tell": "cannot be told",
+    "skipped": "skipped",
+    "unreadable": "unreadable",
+}
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:  # argparse has no other name
@@ -45,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         _, world = load_world(args.file, args.policies)
     except ConfigError as error:
         return tell_problems(error)
-    replay = Replay(world)
+    replay = Replay(world, _limits_before(args))
     log: str = args.log
     try:
         if log == "-":
@@ -56,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         print(f"meshd simulate: cannot read {log}: {error.strerror}", file=sys.stderr)
         return 2
+    replay.finish()
     decided = replay.fates.total() - replay.fates["unreadable"]
     if not decided:
         why = f": {replay.first_unreadable}" if replay.first_unreadable else ""
@@ -66,6 +74,17 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n".join(_lines(replay, Terminal.of())))
     return 1 if replay.changes else 0
+
+
+def _limits_before(args: argparse.Namespace) -> frozenset[str] | None:
+    """The rate limits of the documents that the Proxy document names, which the log is taken to be written under; None
+    where those are replayed, or cannot be read."""
+    if args.policies is None:
+        return None
+    try:
+        return limits_of(load_world(args.file, None)[1].snapshot.plans.values())
+    except ConfigError:
+        return None
 
 
 def _replay(file: BinaryIO, replay: Replay) -> None:
@@ -88,8 +107,7 @@ def _lines(replay: Replay, terminal: Terminal) -> Iterator[str]:
     fates, changes = replay.fates, replay.changes
     told = f"{fates['changed']} of {fates.total()} decisions would change"
     yield terminal.paint(told, f"{BOLD}{RED if changes else GREEN}")
-    counts = [f"{fates[name]} {name}" for name in ("same", "unsure", "skipped", "unreadable") if fates[name]]
-    yield "  " + ", ".join(counts)
+    yield "  " + ", ".join(f"{fates[fate]} {word}" for fate, word in WORDS.items() if fates[fate])
     ordered = sorted(changes.items(), key=lambda item: -item[1].count)
     for (direction, before, after), group in ordered[:GROUPS_SHOWN]:
         yield ""
@@ -99,9 +117,9 @@ def _lines(replay: Replay, terminal: Terminal) -> Iterator[str]:
         yield from _examples(group, terminal)
     if len(ordered) > GROUPS_SHOWN:
         yield f"  and {len(ordered) - GROUPS_SHOWN} more kinds of change"
-    for names, count in replay.unsure.items():
+    for missing, count in sorted(replay.untold.items(), key=lambda item: -item[1])[:GROUPS_SHOWN]:
         yield ""
-        yield printable(f"{count} unsure: they depend on what no log keeps ({names})")
+        yield printable(f"{count} cannot be told: it depends on what this log does not say ({missing})")
 
 
 def _examples(group: Group, terminal: Terminal) -> list[str]:

@@ -1,100 +1,39 @@
 """Recorded decisions against other documents: which of them would change, and by which rule.
 
-A line of the JSON access log is the record. What replaying needs of it: direction, method, path, authority,
-response_flags, route_name, upstream_cluster; and as far as there is any, downstream_peer, downstream_remote_address,
-downstream_local_address, requested_server_name, tls_version, user_agent, x_forwarded_for, request_id, listener, policy,
-policy_rule and facts.
+A line of the JSON access log is the record (`logged.py` says what is read of it). Replayed are, in the order of the
+engine and by its compiled rules: mutual TLS, tokens, authorizers outside, authorization, rate limits, answers of our
+own and faults of what comes in; route, backend, rate limits and faults of what goes out.
 
-Rule 1: authorization and routing are replayed, by the compiled engine; limits and faults depend on more than one
-request and are not. Rule 2: a log keeps neither every header nor any token. A decision that looked at what is not there
-and comes out otherwise is unsure, and told apart: with unchanged documents nothing is ever said to change.
+Rule 1: what cannot be told is told apart, never as unchanged: a rule that looks at a header that no log keeps, a token
+that was not looked at then, an authorizer that was not asked then, the size of a body, chance where it is neither 0 nor
+100 %, and a bucket of which nobody knows how full it was. Rule 2: with unchanged documents nothing is ever said to
+change. Rule 3: what is taken for granted is said in `limits.py` for limits, in `certainty.py` for tokens; and an
+authorizer that was asked then is taken to say the same again.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
-from meshd.core.decision import Verdict
-from meshd.core.exchange import Exchange
-from meshd.core.flags import DENIED, NO_ROUTE
-from meshd.core.head import Headers, RequestHead
-from meshd.core.peer import Peer
-from meshd.core.token import Token
-from meshd.explain.authorization import authorizers
-from meshd.explain.question import peer_named
+from meshd.core.flags import DOWNSTREAM_GONE, STREAM_IDLE
+from meshd.explain.limits import Request, replay
+from meshd.explain.logged import NEEDED, Line, Logged
+from meshd.explain.outcome import TOO_LARGE, Outcome
+from meshd.explain.sidecar import Replayed, Sidecar, owners
 from meshd.explain.world import World
-from meshd.filters.authz import Authorizer
+from meshd.filters.rate_limit import RateLimiter
 from meshd.identity.spiffe import InvalidSpiffeId
-from meshd.net.tls import Mode
 from meshd.snapshot import Plan
 from meshd.telemetry.describe import Json
 
-Line: TypeAlias = Mapping[str, Json]
-Fate: TypeAlias = Literal["same", "changed", "unsure", "skipped", "unreadable"]
+Fate: TypeAlias = Literal["same", "changed", "cannot tell", "skipped", "unreadable"]
 
-NEEDED: Final = ("direction", "method", "path", "authority", "response_flags")
-LOGGED: Final = (("user-agent", "user_agent"), ("x-forwarded-for", "x_forwarded_for"), ("x-request-id", "request_id"))
-UNDECIDED: Final = frozenset({"LOOP", "DPE", "ED", "INT", "UAEX"})  # not by what is replayed
-REFUSED_BEFORE: Final = "jwt_authn"  # by RequestAuthentication, whose word comes before that of any rule
+NOBODY_DECIDED: Final = frozenset({"LOOP", "DPE", "ED", "INT"})  # but the codec, or a bug
+LEFT_EARLY: Final = frozenset({DOWNSTREAM_GONE, STREAM_IDLE})
 MOST_GROUPS: Final = 1000
 EXAMPLES: Final = 3
-
-
-class LoggedHead(RequestHead):
-    """A request of which some headers are known. Notes which others were asked for."""
-
-    __slots__ = ("_known", "missed")
-
-    def __init__(self, method: bytes, path: bytes, authority: bytes, headers: Headers) -> None:
-        super().__init__(method, path, authority, _Fields(headers))
-        self._known = dict(headers)
-        self.missed: set[str] = set()
-
-    def get(self, name: bytes) -> bytes | None:
-        """The value of a field."""
-        if name not in KNOWN:
-            self.missed.add(name.decode("latin-1"))
-        return self._known.get(name)
-
-    @property
-    def was_searched(self) -> bool:
-        """Whether somebody went through the fields one by one."""
-        return isinstance(self.headers, _Fields) and self.headers.searched
-
-
-class LoggedExchange(Exchange):
-    """An exchange whose token, if it had one, is not known. Notes when it was asked for."""
-
-    __slots__ = ()
-
-    @property
-    def token(self) -> None:
-        """Not kept by any log."""
-        if isinstance(self.head, LoggedHead):
-            self.head.missed.add("a token")
-
-    @token.setter
-    def token(self, token: Token | None) -> None:
-        assert token is None, "nothing here reads tokens"
-
-
-class _Fields(Headers):
-    """Fields that know whether somebody went through them."""
-
-    __slots__ = ("searched",)
-
-    def __init__(self, fields: Headers) -> None:
-        super().__init__(fields)
-        self.searched = False
-
-    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
-        self.searched = True
-        return super().__iter__()
-
-
-KNOWN: Final = frozenset(name.encode() for name, _ in LOGGED)
+SHOWN: Final = ("start_time", "method", "authority", "path", "downstream_peer", "request_id")
 
 
 @dataclass(slots=True)
@@ -105,68 +44,98 @@ class Group:
     examples: list[dict[str, Json]] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A line that a limit may stop; what would become of it else."""
+
+    direction: str
+    found: Replayed
+    example: dict[str, Json]
+
+
 @dataclass(slots=True)
 class Replay:
-    """What became of a log so far. `changes` is by direction, what was, and what would be."""
+    """What became of a log so far. `changes` is by direction, what was, and what would be. `limits_before` are the
+    owners of the rate limits that were in force when it was written; None when they are those of `world`."""
 
     world: World
+    limits_before: frozenset[str] | None = None
     fates: "Counter[Fate]" = field(default_factory=Counter)
     changes: dict[tuple[str, str, str], Group] = field(default_factory=dict)
-    unsure: dict[str, int] = field(default_factory=dict)  # by the headers that the log does not hold
+    untold: dict[str, int] = field(default_factory=dict)  # by what would have to be known
     first_unreadable: str = ""
-    _plans: dict[tuple[bool, str], "_Sidecar | None"] = field(default_factory=dict)
+    _sidecars: dict[tuple[bool, str], "Sidecar | None"] = field(default_factory=dict)
+    _waiting: list[Request[_Waiting]] = field(default_factory=list)
 
-    def add(self, line: Line) -> Fate:
-        """Replay one decision."""
+    def add(self, line: Line) -> Fate | None:
+        """Replay one decision; None when its fate is known only at the end."""
         wrong = next((name for name in NEEDED if not isinstance(line.get(name), str)), None)
         if wrong is not None:
             self.first_unreadable = self.first_unreadable or f"no field {wrong!r}"
-            fate: Fate = "unreadable"
-        else:
-            fate = self._replay(line)
-        self.fates[fate] += 1
+            self.fates["unreadable"] += 1
+            return "unreadable"
+        fate = self._replay(line)
+        if fate is not None:
+            self.fates[fate] += 1
         return fate
 
-    def _replay(self, line: Line) -> Fate:
-        flags = str(line["response_flags"]).split(",")
-        other = not UNDECIDED.isdisjoint(flags) or _text(line, "response_code_details").startswith(REFUSED_BEFORE)
-        if line["method"] in ("-", "CONNECT") or other:
+    def finish(self) -> None:
+        """The whole log is here: replay what rate limits have a say in, in the order of time."""
+        one = self.world.proxy.spec.workers == 1
+        waiting, self._waiting = self._waiting, []
+        for of, (passes, rule) in replay(waiting, since=self.limits_before, workers=1 if one else 2):
+            after = of.found.after
+            if of.found.arrives and passes is False:
+                after = Outcome("limited", f"limited by {rule}")
+            elif of.found.arrives and passes is None:
+                after = Outcome(None, f"how full the bucket of {rule} was")
+            self.fates[self._compare(of.direction, of.found.before, after, of.example)] += 1
+
+    def _replay(self, line: Line) -> Fate | None:
+        sidecar = self._sidecar(inbound=line["direction"] == "inbound", listener=str(line.get("listener") or ""))
+        if line["method"] in ("-", "CONNECT") or sidecar is None:
             return "skipped"
-        inbound = line["direction"] == "inbound"
-        sidecar = self._sidecar(inbound=inbound, listener=_text(line, "listener"))
-        if sidecar is None:
-            return "skipped"
-        head = _head(line)
         try:
-            exchange = LoggedExchange(head, _peer(line, sidecar.plan), 0.0, inbound=inbound)
+            logged = Logged(line, sidecar.plan)
         except InvalidSpiffeId:
             return "skipped"
-        before, after, same = sidecar.inbound(line, flags, exchange) if inbound else sidecar.outbound(line, exchange)
-        if same:
+        if _was_undecided(logged):
+            return "skipped"
+        direction = "inbound" if logged.inbound else "outbound"
+        found = sidecar.replay(logged)
+        example = {name: line.get(name) for name in SHOWN}
+        if not found.draws:
+            return self._compare(direction, found.before, found.after, example)
+        if logged.at is None:
+            return self._compare(direction, found.before, Outcome(None, "when it came"), example)
+        waiting = _Waiting(direction, found, example)
+        self._waiting.append(Request(logged.at, found.draws, found.arrives, waiting))
+        return None
+
+    def _compare(self, direction: str, before: Outcome, after: Outcome, example: dict[str, Json]) -> Fate:
+        if after.kind is None:
+            self.untold[after.told] = self.untold.get(after.told, 0) + 1
+            return "cannot tell"
+        if before.is_same(after):
             return "same"
-        if head.missed or (head.was_searched and sidecar.headers):
-            names = ", ".join(sorted(head.missed or sidecar.headers))
-            self.unsure[names] = self.unsure.get(names, 0) + 1
-            return "unsure"
-        self._note(("inbound" if inbound else "outbound", before, after), line)
+        self._note((direction, before.told, after.told), example)
         return "changed"
 
-    def _sidecar(self, *, inbound: bool, listener: str) -> "_Sidecar | None":
+    def _sidecar(self, *, inbound: bool, listener: str) -> "Sidecar | None":
         key = (inbound, listener)
-        if key not in self._plans:
+        if key not in self._sidecars:
             plans = [plan for plan in self.world.snapshot.plans.values() if plan.inbound == inbound]
             named = [plan for plan in plans if plan.name == listener] or plans
-            self._plans[key] = _Sidecar.of(named[0], self.world) if named else None
-        return self._plans[key]
+            self._sidecars[key] = Sidecar(named[0]) if named else None
+        return self._sidecars[key]
 
-    def _note(self, key: tuple[str, str, str], line: Line) -> None:
+    def _note(self, key: tuple[str, str, str], example: dict[str, Json]) -> None:
         if key not in self.changes and len(self.changes) >= MOST_GROUPS:
             key = (key[0], "anything", "something else")
         group = self.changes.setdefault(key, Group())
         group.count += 1
         if len(group.examples) < EXAMPLES:
-            kept = ("start_time", "method", "authority", "path", "downstream_peer", "request_id")
-            group.examples.append({name: line.get(name) for name in kept})
+            group.examples.append(example)
 
     def as_json(self) -> dict[str, Json]:
         """Plain data, the greatest changes first."""
@@ -175,7 +144,7 @@ class Replay:
             "decisions": sum(self.fates.values()),
             "changed": self.fates["changed"],
             "same": self.fates["same"],
-            "unsure": self.fates["unsure"],
+            "cannot_tell": self.fates["cannot tell"],
             "skipped": self.fates["skipped"],
             "unreadable": self.fates["unreadable"],
             "changes": [
@@ -188,113 +157,21 @@ class Replay:
                 }
                 for (direction, before, after), group in ordered
             ],
-            "unsure_by_header": dict(self.unsure),
+            "cannot_tell_without": dict(self.untold),
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Sidecar:
-    """One listener, ready to be asked many times."""
-
-    plan: Plan
-    authorizers: tuple[Authorizer, ...]
-    headers: frozenset[str]  # that its policies look at, and logs do not hold
-
-    @staticmethod
-    def of(plan: Plan, world: World) -> "_Sidecar":
-        """What `plan` decides by."""
-        names = set()
-        for document in world.documents.authorization_policies:
-            for rule in document.model.spec.rules:
-                keys = [each.key for each in rule.when if each.key.startswith("request.headers[")]
-                names |= {key[len("request.headers[") : -1].lower() for key in keys}
-        unknown = frozenset(name for name in names if name.encode() not in KNOWN and not name.startswith(":"))
-        return _Sidecar(plan, tuple(authorizers(plan.chain)), unknown - {"host"})
-
-    def inbound(self, line: Line, flags: list[str], exchange: Exchange) -> tuple[str, str, bool]:
-        """What was, what would be, and whether that is the same: here, whether the request may."""
-        was_denied = DENIED in flags
-        before = _recorded(line, denied=was_denied)
-        if self.plan.mode is Mode.STRICT and not _text(line, "downstream_peer"):
-            return before, "refused: PeerAuthentication is STRICT", False
-        verdict: Verdict | None = None
-        for authorizer in self.authorizers:
-            verdict = authorizer.decide(exchange)
-            if not verdict.allowed:
-                break
-        after = "allowed: no policy stands against it" if verdict is None else _told(verdict)
-        return before, after, was_denied == (verdict is not None and not verdict.allowed)
-
-    def outbound(self, line: Line, exchange: Exchange) -> tuple[str, str, bool]:
-        """What was, what would be, and whether that is the same: here, the route, and that its backend is in it."""
-        was, cluster = _text(line, "route_name"), _text(line, "upstream_cluster")
-        head = exchange.head
-        table = self.plan.table(head.authority)
-        route = table.find(head) if table is not None else None
-        name = route.name if route is not None else ""
-        backends = {each.cluster for each in route.targets if each.weight} if route is not None else set()
-        gone = bool(cluster) and cluster not in backends
-        before = f"{was or f'no route ({NO_ROUTE})'}{f' to {cluster}' if gone and was == name else ''}"
-        after = name or f"no route ({NO_ROUTE})"
-        if gone and was == name:
-            after += f" without {cluster}"
-        return before, after, was == name and not gone
+def _was_undecided(logged: Logged) -> bool:
+    """Whether it ended before any policy had a say: malformed, or its client left while an authorizer was asked."""
+    if logged.flags & NOBODY_DECIDED and logged.details != TOO_LARGE:
+        return True
+    return bool(logged.flags & LEFT_EARLY) and not logged.line.get("attempts")
 
 
-def _recorded(line: Line, *, denied: bool) -> str:
-    policy, rule = _text(line, "policy"), line.get("policy_rule")
-    by = f" by {policy}" + (f" rule {rule}" if isinstance(rule, int) else "") if policy else ""
-    return ("denied" if denied else "allowed") + by
-
-
-def _told(verdict: Verdict) -> str:
-    if verdict.policy:
-        return f"{'allowed' if verdict.allowed else 'denied'} by {verdict.policy} rule {verdict.rule}"
-    if verdict.allowed:
-        return "allowed: no ALLOW policy is there"
-    return f"denied, nearest {verdict.nearest}: {verdict.failed}" if verdict.nearest else f"denied: {verdict.failed}"
-
-
-def _head(line: Line) -> LoggedHead:
-    facts = line.get("facts")
-    original = facts if isinstance(facts, dict) else {}
-    path, mark, query = _text(line, "path").partition("?")
-    path = _text(original, "original_path") or path
-    authority = _text(original, "original_authority") or _text(line, "authority")
-    headers = [(name.encode(), text.encode()) for name, key in LOGGED if (text := _text(line, key))]
-    head = LoggedHead(_text(line, "method").encode(), path.encode(), authority.encode(), headers)
-    head.query = query.encode() if mark else None
-    return head
-
-
-def _peer(line: Line, plan: Plan) -> Peer:
-    caller = "" if plan.mode is Mode.DISABLE else _text(line, "downstream_peer")
-    remote, local = _text(line, "downstream_remote_address"), _text(line, "downstream_local_address")
-    return _cached_peer(caller, _host(remote), _host(local), _text(line, "requested_server_name"))
-
-
-@lru_cache(maxsize=4096)
-def _cached_peer(caller: str, address: str, local: str, name: str) -> Peer:
-    known = peer_named(caller, address) if caller else Peer(address)
-    return Peer(
-        address,
-        principal=known.principal,
-        namespace=known.namespace,
-        service_account=known.service_account,
-        trust_domain=known.trust_domain,
-        server_name=name,
-        tls=known.tls,
-        local_address=local,
-    )
-
-
-def _host(address: str) -> str:
-    return address.rpartition(":")[0].strip("[]")
-
-
-def _text(line: Line, name: str) -> str:
-    """A string of a line that can be written again; empty when there is none."""
-    value = line.get(name)
-    if not isinstance(value, str):
-        return ""
-    return value if value.isascii() else value.encode("utf-8", "replace").decode()
+def limits_of(plans: Iterable[Plan]) -> frozenset[str]:
+    """The owners of every rate limit in force."""
+    chains = [plan.chain for plan in plans]
+    tables = [table for plan in plans for table in (*plan.services.values(), plan.fixed) if table is not None]
+    chains += [route.chain for table in tables for route in table.routes]
+    limiters = (limiter for chain in chains for limiter in owners(chain, RateLimiter))
+    return frozenset(limit.owner for limiter in limiters for limit in limiter.limits)

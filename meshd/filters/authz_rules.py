@@ -31,6 +31,7 @@ from meshd.filters.attributes import (
 from meshd.filters.base import Scope
 from meshd.filters.strings import BytesTest, compile_hosts, compile_paths, compile_string, compile_strings
 
+ClaimPath = tuple[str, ...]
 Block = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -168,7 +169,7 @@ def _condition(condition: Condition, namespace: str, scope: Scope, *, deny: bool
         if key == "request.auth.principal":
             yield from _of_token(names, (wanted, unwanted), compile_subjects, look_subjects)
         else:
-            path = CLAIMS.get(key) or tuple(_IN_BRACKETS.findall(key))
+            path = claim_path(key)
             yield from _of_token(names, (wanted, unwanted), compile_strings, lambda x: look_claim(x, path))
     else:
         yield from _named(key, wanted, unwanted, compile_strings, LOOKS.get(key, look_nothing))
@@ -255,6 +256,13 @@ PARTS: dict[bytes, tuple[Callable[[tuple[str, ...]], BytesTest], Look]] = {
 CLAIMS = {"request.auth.audiences": ("aud",), "request.auth.presenter": ("azp",)}
 _IN_BRACKETS = re.compile(r"\[([^\[\]]+)\]")
 LOOKS = {"source.namespace": look_namespace, "connection.sni": look_server_name}
+
+
+def claim_path(key: str) -> ClaimPath:
+    """The claim of a token that a condition is about; empty for a condition about something else."""
+    if key.startswith("request.auth.claims["):
+        return tuple(_IN_BRACKETS.findall(key))
+    return CLAIMS.get(key, ())
 
 
 def with_aliases(principal: str, scope: Scope) -> Iterator[str]:

@@ -11,7 +11,7 @@ from random import Random
 
 from meshd.config.fault_policy import Abort, FaultPolicy, FaultRule
 from meshd.core import flags
-from meshd.core.chain import EMPTY_CHAIN, Chain, RequestStep
+from meshd.core.chain import EMPTY_CHAIN, Chain
 from meshd.core.exchange import Exchange
 from meshd.core.reply import Reply
 from meshd.filters.attachment import CompileMatch, Matches, title
@@ -22,7 +22,7 @@ ABORTED = b"fault injected"
 
 
 @dataclass(frozen=True, slots=True)
-class _Rule:
+class FaultPlan:
     """One rule, ready to act. Shares are of 100."""
 
     name: str
@@ -43,20 +43,20 @@ class _Rule:
 
 def fault_chain(policies: Iterable[FaultPolicy], compile_match: CompileMatch, random: Random) -> Chain:
     """A step for each policy, in the order given."""
-    steps = tuple(_step(_rules(policy, compile_match), random) for policy in policies)
+    steps = tuple(FaultInjector(_rules(policy, compile_match), random).step for policy in policies)
     return Chain(steps) if steps else EMPTY_CHAIN
 
 
-def _rules(policy: FaultPolicy, compile_match: CompileMatch) -> tuple[_Rule, ...]:
+def _rules(policy: FaultPolicy, compile_match: CompileMatch) -> tuple[FaultPlan, ...]:
     return tuple(
         _rule(rule, f"{title(policy)} rule {rule.name or place}", compile_match)
         for place, rule in enumerate(policy.spec.rules)
     )
 
 
-def _rule(rule: FaultRule, name: str, compile_match: CompileMatch) -> _Rule:
+def _rule(rule: FaultRule, name: str, compile_match: CompileMatch) -> FaultPlan:
     delay, abort = rule.delay, rule.abort
-    return _Rule(
+    return FaultPlan(
         name=name,
         matches=compile_match(rule.match) if rule.match is not None else None,
         header=rule.header.lower().encode() if rule.header is not None else b"",
@@ -76,17 +76,27 @@ def _abort(abort: Abort) -> Reply:
     )
 
 
-def _step(rules: tuple[_Rule, ...], random: Random) -> RequestStep:
-    def step(exchange: Exchange) -> Reply | None:
-        for rule in rules:
+class FaultInjector:
+    """The rules of one policy."""
+
+    __slots__ = ("_random", "rules")
+
+    def __init__(self, rules: tuple[FaultPlan, ...], random: Random) -> None:
+        self.rules = rules
+        self._random = random
+
+    def step(self, exchange: Exchange) -> Reply | None:
+        """Let the first rule that takes the request act."""
+        for rule in self.rules:
             if rule.takes(exchange):
-                return _act(rule, exchange, random)
+                return _act(rule, exchange, self._random)
         return None
 
-    return step
+    def __repr__(self) -> str:
+        return f"<FaultInjector of {len(self.rules)} rules>"
 
 
-def _act(rule: _Rule, exchange: Exchange, random: Random) -> Reply | None:
+def _act(rule: FaultPlan, exchange: Exchange, random: Random) -> Reply | None:
     if rule.delay and random.random() * 100 < rule.delay_share:
         exchange.delay += rule.delay
         exchange.flag(flags.DELAY_INJECTED)

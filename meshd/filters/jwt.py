@@ -20,6 +20,7 @@ from meshd.core.exchange import Exchange
 from meshd.core.head import RequestHead
 from meshd.core.reply import Reply
 from meshd.core.token import Claim, Token
+from meshd.filters.authz_rules import ClaimPath
 from meshd.filters.base import Scope
 from meshd.filters.jwks import InvalidKey, Key, read_key_set
 from meshd.filters.jws import InvalidToken, check_times, unverified_issuer, verify
@@ -27,6 +28,8 @@ from meshd.filters.jws import InvalidToken, check_times, unverified_issuer, veri
 MAX_REMEMBERED: Final = 1024  # good tokens
 MAX_TOKENS: Final = 4  # of one request
 SPACE_DELIMITED: Final = ("scope", "permission")  # lists written as one string, as in Istio
+
+MOST_TOLD: Final = 2048  # octets of claims in a line of the log
 
 Clock = Callable[[], float]  # seconds of the wall clock
 
@@ -59,11 +62,16 @@ DEFAULT_PLACES: Final = (Place("header", b"authorization", b"bearer "), Place("p
 
 
 def authentication_chain(
-    documents: Iterable[RequestAuthentication], key_sets: Mapping[str, str], scope: Scope, clock: Clock
+    documents: Iterable[RequestAuthentication],
+    key_sets: Mapping[str, str],
+    scope: Scope,
+    clock: Clock,
+    noted: Iterable[ClaimPath] = (),
 ) -> Chain:
-    """The step of one workload port; none when no document selects it. `key_sets` are fetched ones, by their URI."""
+    """The step of one workload port; none when no document selects it. `key_sets` are fetched ones, by their URI;
+    `noted` are the claims that policies look at, which go into the log."""
     rules = [rule for each in documents if selects(each, scope) for rule in each.spec.jwt_rules]
-    return Chain((Authenticator(rules, key_sets, clock).step,)) if rules else EMPTY_CHAIN
+    return Chain((Authenticator(rules, key_sets, clock, noted).step,)) if rules else EMPTY_CHAIN
 
 
 def selects(document: RequestAuthentication, scope: Scope) -> bool:
@@ -79,17 +87,20 @@ def selects(document: RequestAuthentication, scope: Scope) -> bool:
 class Authenticator:
     """The rules of one workload port. Tokens that were found good are remembered, a bounded number of them."""
 
-    __slots__ = ("_clock", "_filled", "_issuers", "_known", "_places", "_required")
+    __slots__ = ("_clock", "_filled", "_known", "_noted", "_places", "issuers", "required")
 
-    def __init__(self, rules: Iterable[JwtRule], key_sets: Mapping[str, str], clock: Clock) -> None:
-        self._issuers = tuple(compile_rule(rule, key_sets) for rule in rules)
-        self._places = tuple(dict.fromkeys(place for each in self._issuers for place in each.places))
+    def __init__(
+        self, rules: Iterable[JwtRule], key_sets: Mapping[str, str], clock: Clock, noted: Iterable[ClaimPath] = ()
+    ) -> None:
+        self.issuers = tuple(compile_rule(rule, key_sets) for rule in rules)
+        self._noted = tuple(noted)
+        self._places = tuple(dict.fromkeys(place for each in self.issuers for place in each.places))
         self._clock = clock
         self._known: dict[bytes, tuple[Token, Issuer]] = {}
-        headers = [name for each in self._issuers for name, _ in each.claim_headers]
-        headers += [each.payload_header for each in self._issuers if each.payload_header]
+        headers = [name for each in self.issuers for name, _ in each.claim_headers]
+        headers += [each.payload_header for each in self.issuers if each.payload_header]
         self._filled = frozenset(headers)
-        self._required = any(each.required for each in self._issuers)
+        self.required = any(each.required for each in self.issuers)
 
     def step(self, exchange: Exchange) -> Reply | None:
         """Find the tokens, believe or refuse them."""
@@ -99,7 +110,8 @@ class Authenticator:
             head.changed()
         found = self._find(head)
         if not found:
-            return _refused(exchange, "missing", "") if self._required else None
+            exchange.note("token", "")
+            return _refused(exchange, "missing", "") if self.required else None
         if len(found) > MAX_TOKENS:
             return _refused(exchange, "too many tokens")
         try:
@@ -108,6 +120,8 @@ class Authenticator:
             return _refused(exchange, str(error))
         exchange.token, issuer = believed[0]
         exchange.note("token", f"{exchange.token.issuer}/{exchange.token.subject}"[:256])
+        if told := told_of(exchange.token, self._noted):
+            exchange.note("claims", told)
         for (token, places), (_, each) in zip(found.items(), believed, strict=True):
             if not each.forward:
                 _remove(head, token, places)
@@ -138,7 +152,7 @@ class Authenticator:
     def _verify(self, token: bytes, places: set[Place]) -> tuple[Token, Issuer]:
         name = unverified_issuer(token)
         failure = InvalidToken(f"an issuer that is not believed here: {name[:128]!r}")
-        for issuer in self._issuers:
+        for issuer in self.issuers:
             if issuer.name == name and not places.isdisjoint(issuer.places):
                 try:
                     good = verify(token, issuer.keys, name, issuer.audiences)
@@ -148,7 +162,7 @@ class Authenticator:
         raise failure
 
     def __repr__(self) -> str:
-        return f"<Authenticator of {len(self._issuers)} issuers, {len(self._known)} tokens remembered>"
+        return f"<Authenticator of {len(self.issuers)} issuers, {len(self._known)} tokens remembered>"
 
 
 def compile_rule(rule: JwtRule, key_sets: Mapping[str, str]) -> Issuer:
@@ -239,6 +253,20 @@ def _remove(head: RequestHead, token: bytes, places: set[Place]) -> None:
 def _without(cookies: bytes, name: bytes) -> bytes:
     pairs = [pair.strip() for pair in cookies.split(b";")]
     return b"; ".join(pair for pair in pairs if pair.partition(b"=")[0] != name)
+
+
+def told_of(token: Token, paths: Iterable[ClaimPath]) -> str:
+    """Who a token is from, about and for, and what it says of these claims, as JSON for the log; nothing when that is
+    too much. Never the token."""
+    told: dict[str, str | list[str]] = {"iss": token.issuer, "sub": token.subject, "aud": token.values("aud")}
+    told |= {path_key(path): token.values(*path) for path in paths}
+    text = json.dumps(told, separators=(",", ":"))
+    return text if len(text) <= MOST_TOLD else ""
+
+
+def path_key(path: ClaimPath) -> str:
+    """How a claim is named in the log: as policies name it, without the words before."""
+    return "".join(f"[{name}]" for name in path)
 
 
 # -- what the app is told ----------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ LIMITED = b"rate limit exceeded"
 
 
 @dataclass(frozen=True, slots=True)
-class _Limit:
+class Limit:
     """One rule, ready to act."""
 
     name: str
@@ -47,19 +47,29 @@ class _Limit:
 def rate_limit_chain(
     policies: Iterable[RateLimitPolicy], where: str, compile_match: CompileMatch, buckets: Buckets
 ) -> Chain:
-    """One step for all rules. `where` tells the ports apart that a policy is attached to."""
+    """One step for all rules; none without any. `where` tells the ports apart that a policy is attached to."""
     limits = tuple(
         _limit(rule, f"{title(policy)} rule {rule.name or place}", where, compile_match)
         for policy in policies
         for place, rule in enumerate(policy.spec.rules)
     )
-    if not limits:
-        return EMPTY_CHAIN
+    return Chain((RateLimiter(limits, buckets).step,)) if limits else EMPTY_CHAIN
 
-    def step(exchange: Exchange) -> Reply | None:
-        now = exchange.started
-        taken: list[tuple[_Limit, int]] = []
-        for limit in limits:
+
+class RateLimiter:
+    """The rules of one port of a service or a workload."""
+
+    __slots__ = ("_buckets", "limits")
+
+    def __init__(self, limits: tuple[Limit, ...], buckets: Buckets) -> None:
+        self.limits = limits
+        self._buckets = buckets
+
+    def step(self, exchange: Exchange) -> Reply | None:
+        """Take a token of each rule that takes the request, or none."""
+        now, buckets = exchange.started, self._buckets
+        taken: list[tuple[Limit, int]] = []
+        for limit in self.limits:
             if limit.matches is not None and not limit.matches(exchange.head):
                 continue
             key = limit.key(exchange)
@@ -72,14 +82,15 @@ def rate_limit_chain(
             taken.append((limit, key))
         return None
 
-    return Chain((step,))
+    def __repr__(self) -> str:
+        return f"<RateLimiter of {len(self.limits)} rules>"
 
 
-def _limit(rule: RateLimitRule, name: str, where: str, compile_match: CompileMatch) -> _Limit:
+def _limit(rule: RateLimitRule, name: str, where: str, compile_match: CompileMatch) -> Limit:
     burst = rule.burst or rule.requests
     owner = f"{where} {name}: {rule.requests} a {rule.per}, {burst} at once, by {rule.key}"
     label = quote(name.rpartition(" ")[2].encode())
-    return _Limit(
+    return Limit(
         name=name,
         owner=owner,
         matches=compile_match(rule.match) if rule.match is not None else None,
@@ -100,7 +111,7 @@ def _look(rule: RateLimitRule) -> Look | None:
     return None
 
 
-def _denial(limit: _Limit, shortage: float) -> Reply:
+def _denial(limit: Limit, shortage: float) -> Reply:
     seconds = ceil(shortage)
     return Reply(
         429,

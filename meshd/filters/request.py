@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from meshd.config.request_policy import RequestPolicy, RequestRule, Respond
 from meshd.core import flags
 from meshd.core.asked import NO_LIMIT, Asked
-from meshd.core.chain import EMPTY_CHAIN, Chain, RequestStep
+from meshd.core.chain import EMPTY_CHAIN, Chain
 from meshd.core.exchange import Exchange
 from meshd.core.reply import Reply
 from meshd.filters.attachment import CompileMatch, Matches
@@ -26,7 +26,7 @@ TOO_LARGE = Reply(
 
 
 @dataclass(frozen=True, slots=True)
-class _Rule:
+class GuardRule:
     """One rule, ready to act. Octets."""
 
     matches: Matches | None
@@ -37,12 +37,14 @@ class _Rule:
 
 def request_chain(policies: Iterable[RequestPolicy], compile_match: CompileMatch) -> Chain:
     """A step for each policy, in the order given."""
-    steps = tuple(_step(tuple(_rule(rule, compile_match) for rule in policy.spec.rules)) for policy in policies)
+    steps = tuple(
+        RequestGuard(tuple(_rule(rule, compile_match) for rule in policy.spec.rules)).step for policy in policies
+    )
     return Chain(steps) if steps else EMPTY_CHAIN
 
 
-def _rule(rule: RequestRule, compile_match: CompileMatch) -> _Rule:
-    return _Rule(
+def _rule(rule: RequestRule, compile_match: CompileMatch) -> GuardRule:
+    return GuardRule(
         matches=compile_match(rule.match) if rule.match is not None else None,
         max_request=NO_LIMIT if rule.max_request_body is None else rule.max_request_body,
         max_response=NO_LIMIT if rule.max_response_body is None else rule.max_response_body,
@@ -60,17 +62,26 @@ def _reply(respond: Respond) -> Reply:
     )
 
 
-def _step(rules: tuple[_Rule, ...]) -> RequestStep:
-    def step(exchange: Exchange) -> Reply | None:
-        for rule in rules:
+class RequestGuard:
+    """The rules of one policy."""
+
+    __slots__ = ("rules",)
+
+    def __init__(self, rules: tuple[GuardRule, ...]) -> None:
+        self.rules = rules
+
+    def step(self, exchange: Exchange) -> Reply | None:
+        """Let the first rule that takes the request act."""
+        for rule in self.rules:
             if rule.matches is None or rule.matches(exchange.head):
                 return rule.reply if rule.reply is not None else _limit(rule, exchange)
         return None
 
-    return step
+    def __repr__(self) -> str:
+        return f"<RequestGuard of {len(self.rules)} rules>"
 
 
-def _limit(rule: _Rule, exchange: Exchange) -> Reply | None:
+def _limit(rule: GuardRule, exchange: Exchange) -> Reply | None:
     length = exchange.head.length
     if length is not None and length > rule.max_request:
         return TOO_LARGE

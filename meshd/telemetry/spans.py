@@ -118,6 +118,8 @@ def _server(record: Record, trace: TraceContext) -> Span:
     attributes |= _rpc(record)
     attributes |= _decision(record)
     for name, value in record.facts.items():
+        if not value or name == "claims":  # what a token says is for the log alone
+            continue
         attributes.setdefault(name if name.startswith("tls.") else f"meshd.{name}", value)
     error = None
     if record.status >= 500:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from support.logs import log_line
-from support.worlds import allow, inbound, world_of
+from support.worlds import allow, inbound, resource, world_of
 
 from meshd.cli.main import main
 
@@ -71,7 +71,26 @@ def test_what_no_log_keeps_is_told(folder, capsys):
     header = allow({"when": [{"key": "request.headers[x-key]", "values": ["1"]}]})
     (folder / "new" / "p.yaml").write_text(header)
     assert simulate(folder, "--policies", folder / "new") == 0
-    assert "3 unsure: they depend on what no log keeps (x-key)" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["0 of 4 decisions would change", "  3 cannot be told, 1 unreadable"]
+    assert lines[-1] == "3 cannot be told: it depends on what this log does not say (x-key)"
+
+
+LIMIT = resource("RateLimitPolicy", "meshd.dev/v1alpha1", "l", {"rules": [{"requests": 1, "per": "hour"}]})
+
+
+def test_a_limit_that_is_new_begins_with_full_buckets(folder, capsys):
+    world = world_of(allow({}))
+    lines = [log_line(world, inbound(), at=at) for at in (1.0, 2.0, 3.0)]
+    (folder / "log").write_text("".join(json.dumps(line) + "\n" for line in reversed(lines)))
+    (folder / "new" / "p.yaml").write_text(LIMIT)
+    assert simulate(folder, "--policies", folder / "new") == 1
+    assert "2 inbound: allowed by shop/p rule 0\n  now limited by shop/l rule 0" in capsys.readouterr().out
+    # One that was there, or may have been, may have begun with anything.
+    for old in (LIMIT, "nonsense"):
+        (folder / "old" / "p.yaml").write_text(old)
+        assert simulate(folder, "--policies", folder / "new") == 0
+        assert capsys.readouterr().out.splitlines()[:2] == ["0 of 3 decisions would change", "  3 cannot be told"]
 
 
 @pytest.mark.parametrize("content", ["", "text\n", '[1]\n{"method": "GET"}\n'])

@@ -10,7 +10,7 @@ from support.tokens import NOW, encode, key_set, public, token
 
 from meshd.config.request_authentication import RequestAuthentication
 from meshd.filters.authz import Authorizer
-from meshd.filters.jwt import MAX_REMEMBERED, MAX_TOKENS, authentication_chain
+from meshd.filters.jwt import MAX_REMEMBERED, MAX_TOKENS, MOST_TOLD, authentication_chain
 
 ISSUER = "https://issuer.test"
 CLAIMS = {"scope": "read write", "groups": ["a", "b"], "org": {"unit": "shop", "level": 3}, "admin": True, "aud": "me"}
@@ -67,7 +67,8 @@ def test_a_good_token_is_believed_and_taken_out():
     assert (exchange.token.issuer, exchange.token.subject) == (ISSUER, "alice")
     assert exchange.head.headers == [(b"x-a", b"1")]
     assert exchange.head.get(b"authorization") is None
-    assert exchange.facts == {"token": f"{ISSUER}/alice"}
+    claims = json.dumps({"iss": ISSUER, "sub": "alice", "aud": []}, separators=(",", ":"))
+    assert exchange.facts == {"token": f"{ISSUER}/alice", "claims": claims}
 
 
 def test_a_request_without_a_token_is_nobodys():
@@ -321,3 +322,21 @@ def test_a_denial_names_the_principal_that_it_saw():
     exchange, _ = send(chain(), bearer(token()))
     verdict = Authorizer([policy(rule({"requestPrincipals": ["x/y"]}))], SCOPE).decide(exchange)
     assert (verdict.failed, verdict.observed) == ('requestPrincipals: ["x/y"]', f"{ISSUER}/alice")
+
+
+def test_what_the_log_is_told_of_a_token_is_what_policies_look_at():
+    noted = [("org", "unit"), ("groups",), ("scope",), ("nothing",)]
+    made = authentication_chain([document(issuer())], {}, SCOPE, Clock(), noted)
+    exchange, _ = send(made, bearer(token(**CLAIMS, secret="s3")))
+    assert json.loads(exchange.facts["claims"]) == {
+        "iss": ISSUER,
+        "sub": "alice",
+        "aud": ["me"],
+        "[org][unit]": ["shop"],
+        "[groups]": ["a", "b"],
+        "[scope]": ["read", "write"],
+        "[nothing]": [],
+    }
+    assert send(made)[0].facts == {"token": ""}
+    exchange, _ = send(made, bearer(token(groups=["x" * MOST_TOLD])))
+    assert exchange.facts == {"token": f"{ISSUER}/alice"}

@@ -14,6 +14,7 @@ from meshd.config.peer_authentication import PeerAuthentication
 from meshd.config.proxy import Proxy
 from meshd.config.rate_limit_policy import RateLimitPolicy
 from meshd.config.request_authentication import RequestAuthentication
+from meshd.config.request_policy import RequestPolicy
 from meshd.config.service import Service
 from meshd.explain.question import Question
 from meshd.explain.world import World
@@ -34,6 +35,7 @@ def documents_of(*texts):
         authorization_policies=of_kind(found, AuthorizationPolicy),
         peer_authentications=of_kind(found, PeerAuthentication),
         fault_policies=of_kind(found, FaultPolicy),
+        request_policies=of_kind(found, RequestPolicy),
         rate_limit_policies=of_kind(found, RateLimitPolicy),
         request_authentications=of_kind(found, RequestAuthentication),
     )
