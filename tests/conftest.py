@@ -39,3 +39,19 @@ def pytest_pyfunc_call(pyfuncitem):
 
     trio.run(functools.partial(bounded), clock=clock)
     return True
+
+
+@pytest.fixture
+def build(tmp_path):
+    """Compile documents of this text, after another snapshot."""
+    from support.compiled import OUTBOUND, proxy
+
+    from meshd.compile import compile_snapshot
+    from meshd.config.load import load_policies
+
+    def built(*texts, previous=None, spec=OUTBOUND, identity="", credentials=None):
+        (tmp_path / "policies.yaml").write_text("\n---\n".join(texts))
+        documents = load_policies([tmp_path / "policies.yaml"])
+        return compile_snapshot(proxy(spec, identity), documents, credentials, previous)
+
+    return built

@@ -1,0 +1,101 @@
+"""What a request to the app must pass, port by port: tokens, authorizers outside, authorization, limits and faults."""
+
+from time import time
+
+from meshd.clusters import Clusters
+from meshd.config.authorization import AuthorizationPolicy
+from meshd.config.errors import ConfigError, Problem
+from meshd.config.extension_provider import ExtensionProvider
+from meshd.core.chain import Chain
+from meshd.filters.attachment import of_workload
+from meshd.filters.authz import Entry, authorization_chain, index_rules, selects
+from meshd.filters.authz_rules import claim_path
+from meshd.filters.base import Scope
+from meshd.filters.ext_authz import Check, Gate, compile_asking
+from meshd.filters.ext_authz_grpc import GrpcCheck
+from meshd.filters.ext_authz_http import compile_http_check
+from meshd.filters.fault import fault_chain
+from meshd.filters.jwt import authentication_chain
+from meshd.filters.rate_limit import rate_limit_chain
+from meshd.filters.request import request_chain
+from meshd.filters.rule_index import RuleIndex
+from meshd.routing.matcher import compile_policy_match
+from meshd.workload import Workload
+
+
+class Admission:
+    """To one workload. Authorizers outside that its policies name become clusters."""
+
+    __slots__ = ("_clusters", "_workload")
+
+    def __init__(self, workload: Workload, clusters: Clusters) -> None:
+        self._workload = workload
+        self._clusters = clusters
+
+    def tokens(self, scope: Scope) -> Chain:
+        """Whose tokens are believed; the claims that policies look at are noted."""
+        issuers = [each.model for each in self._workload.documents.request_authentications]
+        keys = {
+            each.key: None
+            for document in self._workload.documents.authorization_policies
+            if selects(document.model, scope)
+            for rule in document.model.spec.rules
+            for each in rule.when
+        }
+        claims = filter(None, map(claim_path, keys))
+        return authentication_chain(issuers, self._workload.documents.key_sets, scope, time, claims)
+
+    def gate(self, scope: Scope) -> Gate | None:
+        """The authorizers outside that policies of this workload name; None where none does."""
+        named: dict[str, list[AuthorizationPolicy]] = {}
+        providers = {each.name: each for each in self._workload.proxy.spec.extension_providers}
+        for document in self._workload.documents.authorization_policies:
+            policy = document.model
+            if policy.spec.provider is None or policy.is_dry_run or not selects(policy, scope):
+                continue
+            name = policy.spec.provider.name
+            if name not in providers:
+                at = document.where(("spec", "provider", "name"))
+                expected = f"expected one of the Proxy's extensionProviders: {', '.join(providers) or 'it has none'}"
+                found = Problem("error", "reference", *at, document.title, "spec.provider.name", name, expected)
+                raise ConfigError([found])
+            named.setdefault(name, []).append(policy)
+        checks = [
+            self._check(providers[name], index_rules(policies, "CUSTOM", scope))
+            for name, policies in sorted(named.items())
+        ]
+        return Gate(tuple(checks), self.tokens(scope)) if checks else None
+
+    def _check(self, provider: ExtensionProvider, rules: RuleIndex[Entry]) -> Check:
+        asking = compile_asking(provider.name, provider.authorizer, rules, self._authorizer(provider))
+        if provider.envoy_ext_authz_http is not None:
+            return compile_http_check(provider.envoy_ext_authz_http, asking)
+        host = provider.authorizer.service.rpartition("/")[2]
+        return GrpcCheck(asking, host.encode(), self._workload.proxy.spiffe_id.encode(), time)
+
+    def _authorizer(self, provider: ExtensionProvider) -> str:
+        """The cluster of an authorizer outside, which need not be anywhere else in use."""
+        given = provider.authorizer
+        wanted = f"{given.service.rpartition('/')[2].lower()}:{given.port}"
+        if cluster := self._clusters.add_service(wanted):
+            return cluster
+        place = self._workload.proxy.spec.extension_providers.index(provider)
+        kind = "Http" if provider.envoy_ext_authz_http is not None else "Grpc"
+        field = f"spec.extensionProviders[{place}].envoyExtAuthz{kind}.service"
+        raise self._workload.mistake(field, wanted, "expected the host and port of a known service")
+
+    def chain(self, scope: Scope) -> Chain:
+        """What every request passes then: authorization, and the policies of ours."""
+        documents = self._workload.documents
+        limits = of_workload([each.model for each in documents.rate_limit_policies], scope)
+        requests = of_workload([each.model for each in documents.request_policies], scope)
+        faults = of_workload([each.model for each in documents.fault_policies], scope)
+        return (
+            authorization_chain([each.model for each in documents.authorization_policies], scope)
+            + rate_limit_chain(limits, f"port {scope.port}", compile_policy_match, self._workload.buckets)
+            + request_chain(requests, compile_policy_match)
+            + fault_chain(faults, compile_policy_match, self._workload.random)
+        )
+
+    def __repr__(self) -> str:
+        return f"<Admission to {self._workload.name.decode()}>"
