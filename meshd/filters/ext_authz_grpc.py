@@ -12,7 +12,7 @@ authorizer's word, in the place of what the client said, unless it says `append`
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from meshd.core.exchange import Exchange
@@ -216,12 +216,12 @@ def _told(refusal: Refusal) -> tuple[Headers, bytes]:
 
 def of_request(edit: Mutation) -> Mutation:
     """What an edit means for a request, by rule 3."""
-    return edit if edit.action == JOIN else replace(edit, action=OVERWRITE)
+    return edit if edit.action == JOIN else edit._replace(action=OVERWRITE)
 
 
 def of_response(edit: Mutation) -> Mutation:
     """What an edit means for a response, where `append: true` is one field more."""
-    return replace(edit, action=APPEND) if edit.action == JOIN else edit
+    return edit._replace(action=APPEND) if edit.action == JOIN else edit
 
 
 def apply(headers: Headers, mutations: Iterable[Mutation]) -> Headers:

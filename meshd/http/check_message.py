@@ -2,13 +2,13 @@
 
 Source: envoyproxy/envoy api/envoy/service/auth/v3/{external_auth,attribute_context}.proto, and what they use of
 api/envoy/config/core/v3/{base,address}.proto, api/envoy/type/v3/http_status.proto and google/rpc/status.proto. Written
-by hand, because the library would cost every worker its memory for two messages. Texts are octets that are UTF-8.
-Dynamic metadata in an answer is passed over: there are no filters here that would read it.
+by hand, because the library would cost every worker its memory for two messages; named tuples, because every process
+imports them and most ask nobody. Texts are octets that are UTF-8. Dynamic metadata in an answer is passed over: there
+are no filters here that would read it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from meshd.http.protobuf import (
     NoMessage,
@@ -32,8 +32,7 @@ OVERWRITE_IF_EXISTS: Final = 3
 JOIN: Final = -1  # of our own: `append: true`
 
 
-@dataclass(frozen=True, slots=True)
-class Party:
+class Party(NamedTuple):
     """One end of the connection: AttributeContext.Peer."""
 
     address: bytes
@@ -41,8 +40,7 @@ class Party:
     principal: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckRequest:
+class CheckRequest(NamedTuple):
     """The request that an authorizer is asked about."""
 
     source: Party
@@ -61,8 +59,7 @@ class CheckRequest:
     raw_body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Mutation:
+class Mutation(NamedTuple):
     """What to do to a field of a head."""
 
     name: bytes
@@ -70,8 +67,7 @@ class Mutation:
     action: int = OVERWRITE
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """DeniedHttpResponse: what the client is told. `status` is 0 where it is not said."""
 
     status: int = 0
@@ -79,8 +75,7 @@ class Refusal:
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Approval:
+class Approval(NamedTuple):
     """OkHttpResponse: what becomes of the request, and of the response."""
 
     headers: tuple[Mutation, ...] = ()
@@ -90,8 +85,7 @@ class Approval:
     remove_query: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class CheckResponse:
+class CheckResponse(NamedTuple):
     """An authorizer's answer. `code` is that of google.rpc.Status; of the other three at most one is there."""
 
     code: int = 0
