@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from meshd.upstream.link import Link
 
 
+LEFT = Reset(0, Code.CANCEL, "nobody uses the stream any more", by_peer=False)
+
+
 class Lane:
     """Everything that waits raises StreamBroken when the stream, or its connection, is over before its time."""
 
@@ -117,11 +120,18 @@ class Lane:
         self.end(Reset(self.id, code, reason, by_peer=False))
 
     def leave(self) -> None:
-        """Nobody uses it any more: what is still open of it is given up, in the way that costs the peer least."""
+        """Nobody uses it any more: what is still open of it is given up, in the way that costs the peer least.
+
+        An upload that was answered before its end may still wait here: it hears that nothing more comes.
+        """
         if self._inbox:
             self.take_body()  # its octets count against the window of all the others
         self.link.session.reset(self.id, Code.NO_ERROR if not self.link.session.client else Code.CANCEL)
         self.link.forget(self)
+        if self.broken is None:
+            self.broken = LEFT
+        self._heard.set()
+        self._room.set()
 
     def __repr__(self) -> str:
         return f"<Lane {self.id} {'broken' if self.broken else f'{len(self._inbox)} to read'}>"
