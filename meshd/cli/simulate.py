@@ -1,6 +1,7 @@
 """`meshd simulate`: yesterday's decisions under other policies. Which would change, how many, and by which rule.
 
-The record is meshd's JSON access log (`telemetry.accessLog.format: json`), one object a line.
+The record is meshd's JSON access log (`telemetry.accessLog.format: json`), one object a line. What it does not say may
+leave a decision open: that is told apart, and is no change.
 
 Exit code 0: nothing would change; 1: something would; 2: the command line, the documents or the log are not usable.
 """
@@ -31,7 +32,11 @@ WORDS: Final[dict[Fate, str]] = {
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:  # argparse has no other name
     """Declare the command."""
     told = "replay recorded decisions against other policies"
-    needs = f"A line of the log must have {', '.join(NEEDED)}; who called, by which listener and rule is read as well."
+    needs = (
+        f"A line of the log must have {', '.join(NEEDED)}; who called, when, by which listener and rule is read too. "
+        "Rate limits are replayed as if the log were whole and one sidecar's, and the documents that the Proxy "
+        "document names those it was written under. What the log does not say is never guessed: it is counted apart."
+    )
     parser = subparsers.add_parser("simulate", help=told, description=f"{told}. {needs}")
     parser.add_argument("-f", "--file", type=Path, required=True, help="the Proxy document of the sidecar that logged")
     parser.add_argument("--log", required=True, metavar="FILE", help="its JSON access log, or - for standard input")
