@@ -115,7 +115,9 @@ class Link:
             while session.closed is None:
                 data = early or await stream.receive()
                 early = b""
-                now = self.heard_at = wait.now()
+                now = wait.now()
+                if data:
+                    self.heard_at = now
                 for event in session.receive(data, now):
                     self._hear(event)
                 self._ringing.set()

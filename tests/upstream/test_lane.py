@@ -137,8 +137,11 @@ async def reason_of(lane):
     """What whoever waits on a lane is told, reading and writing alike."""
     with pytest.raises(StreamBroken) as reading:
         await lane.next()
-    with pytest.raises(StreamBroken):
+    with pytest.raises(StreamBroken) as writing:
         await lane.send(b"x")
+    with pytest.raises(StreamBroken) as ending:
+        lane.finish([])
+    assert str(reading.value) == str(writing.value) == str(ending.value)
     return str(reading.value)
 
 
@@ -227,6 +230,25 @@ async def test_our_reset_wakes_whoever_waits_and_tells_the_peer(library):
         await settled()
         assert told == ["cut"]
         assert said(stream, Kind.RST_STREAM) == [(1, b"\0\0\0\x08")]
+
+
+@libraries
+async def test_whoever_starves_is_told_the_reason_too(library):
+    """It was told that the stream is over, and no more."""
+    async with linked(library) as (link, stream, nursery):
+        lane = begin(link)
+        told = []
+
+        async def send():
+            with pytest.raises(StreamBroken) as caught:
+                await lane.send(bytes(WINDOW + 1))
+            told.append(str(caught.value))
+
+        nursery.start_soon(send)
+        await settled()
+        stream.say(frame(Kind.RST_STREAM, 0, 1, b"\0\0\0\x08"))
+        await settled()
+        assert told == ["the peer reset the stream: CANCEL"]
 
 
 @libraries
