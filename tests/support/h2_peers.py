@@ -1,7 +1,7 @@
 """The other end of an HTTP/2 connection, as a test holds it: hyper-h2 with all its checks, or a session of ours.
 
 Both have the same few methods. Bodies go out as fast as the windows open; what comes is acknowledged at once while
-`reads` is true, else when a test says `read`.
+`reads` is true and its stream is not among the `ignored`, else when a test says `read`.
 """
 
 from collections import defaultdict
@@ -24,6 +24,7 @@ class Peer:
 
     def __init__(self):
         self.reads = True
+        self.ignored = set()
         self.heads = defaultdict(list)  # fields of each head, the pseudo ones included
         self.bodies = defaultdict(bytearray)
         self.unread = defaultdict(int)
@@ -55,7 +56,7 @@ class Peer:
     def _came(self, stream, body, size):
         self.bodies[stream] += body
         self.unread[stream] += size
-        if self.reads:
+        if self.reads and stream not in self.ignored:
             self.read(stream, size)
 
     def _ended_early(self, stream, code):

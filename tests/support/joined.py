@@ -63,7 +63,7 @@ class Joined:
 
     def carry(self):
         """What the peer has to say comes now."""
-        if octets := self.peer.say():
+        if self.peer is not None and (octets := self.peer.say()):
             self.say(octets)
 
     def end(self):

@@ -362,3 +362,4 @@ async def test_a_stream_that_is_given_up_leaves_the_connection_alone(library, ho
         assert other.broken is None
         bare.close()
         assert (bare.is_stale(), bare.is_quiet()) == (True, False)  # nobody keeps it
+        assert repr(bare) == "<LaneStream <Lane 1 broken>>"

@@ -334,6 +334,20 @@ async def test_a_peer_that_speaks_nonsense_is_told_why(library):
         assert "over" in repr(link)
 
 
+async def test_a_stream_without_a_lane_is_nobodys_concern():
+    """Between the moment that its task has left and the peer's next word about it."""
+    async with linked() as (link, stream, _):
+        lane, other = begin(link), begin(link)
+        link.forget(lane)
+        assert link.session.send_data(lane.id, bytes(70_000)) < 70_000
+        stream.say(headers(lane.id, OK) + data(lane.id, b"x") + frame(Kind.WINDOW_UPDATE, 0, lane.id, b"\0\0\0\1"))
+        await settled()
+        link.sweep(0.0)
+        link.sweep(LIMITS.stall)
+        stream.say(frame(Kind.RST_STREAM, 0, lane.id, b"\0\0\0\x08") + headers(other.id, OK, end=True))
+        assert (await other.next()).status == 200
+
+
 async def test_what_came_for_a_lane_that_was_left_is_nobodys():
     async with linked() as (link, stream, _):
         lane, other = begin(link), begin(link)
