@@ -3,11 +3,14 @@ no socket in between."""
 
 from random import Random
 
-from support.joined import Joined, settled
+from support.h2_peers import HyperPeer
+from support.http2 import OPENING, frames
+from support.joined import Joined, in_background, settled
 
-from meshd.core.chain import EMPTY_CHAIN
+from meshd.core.chain import EMPTY_CHAIN, Chain
 from meshd.core.endpoint import Endpoint
 from meshd.core.peer import Peer
+from meshd.core.reply import Reply
 from meshd.core.route import NO_RETRY, Route, Target
 from meshd.http.forwarding import Forwarding
 from meshd.net import wait
@@ -82,3 +85,37 @@ class Proxied:
     def flags(self):
         """Of what is accounted for, in order."""
         return [exchange.flags for exchange in self.recorder.finished]
+
+
+def proxied(body, client=HyperPeer, **given):
+    """Run `body(proxy)` with hyper-h2 as the app and, unless it is told otherwise, as the client."""
+
+    async def run():
+        proxy = Proxied(client(client=True), HyperPeer(client=False), **given)
+        await proxy.begin()
+        await body(proxy)
+
+    return in_background(run)
+
+
+def spoken(body, **given):
+    """Run `body(proxy, client)`, where the client's octets are the test's own and every answer is the chain's."""
+
+    async def run():
+        proxy = Proxied(**given)
+        proxy.before.say(OPENING)
+        await proxy.begin()
+        proxy.before.take_written()
+        await body(proxy, proxy.before)
+
+    return in_background(run)
+
+
+def answering(status=204, body=b""):
+    """A chain that answers everything itself."""
+    return Chain(on_request=(lambda exchange: Reply(status, "", "mine", "", body=body),))
+
+
+def written(stream, kind):
+    """The frames of one kind that were written since the last look, as (stream, payload)."""
+    return [(number, payload) for found, _, number, payload in frames(stream.take_written()) if found == kind]
