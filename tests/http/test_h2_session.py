@@ -35,7 +35,7 @@ class Side:
 
 def given_back(session):
     """Whether all that came was given back, or is on the list of what will be."""
-    return session._inbound.left + session._inbound._consumed == CONNECTION_WINDOW
+    return session._inbound.left + session._inbound._consumed == session.offer.connection_window
 
 
 class TwoSessions(stateful.RuleBasedStateMachine):

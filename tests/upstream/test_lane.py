@@ -130,6 +130,24 @@ async def test_a_lane_that_nobody_reads_stops_its_own_peer_and_nobody_else(libra
         assert (await rest_of(slow))[0] == b"\1" * 1_000_000
 
 
+@libraries
+async def test_however_many_lanes_nobody_reads_one_more_goes_on(library):
+    """Sixteen clients that read slowly stopped everybody else's responses on the connection that they shared."""
+    peer = PEERS[0](client=False)
+    async with linked(library, peer) as (link, stream, _):
+        lanes = [begin(link, end=True) for _ in range(link.session.room)]
+        await settled()
+        for lane in lanes:
+            peer.answer(lane.id)
+            peer.send(lane.id, bytes(200_000))
+        stream.carry()
+        await settled()
+        *slow, quick = lanes
+        assert all(len(peer.waiting[lane.id][0]) == 200_000 - WINDOW for lane in slow)
+        await quick.next()
+        assert len((await rest_of(quick))[0]) == 200_000
+
+
 # -- why it ended ------------------------------------------------------------------------------------------------------
 
 
