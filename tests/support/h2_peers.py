@@ -69,6 +69,7 @@ class HyperPeer(Peer):
 
     def __init__(self, *, client, streams=100):
         super().__init__()
+        self.settings_out = 1  # SETTINGS that are not acknowledged yet
         self.connection = H2Connection(H2Configuration(client_side=client, header_encoding=None))
         self.connection.local_settings.max_concurrent_streams = streams
         self.connection.initiate_connection()
@@ -93,11 +94,19 @@ class HyperPeer(Peer):
             self.ended.add(event.stream_id)
         elif isinstance(event, h2_events.StreamReset):
             self._ended_early(event.stream_id, event.error_code)
+        elif isinstance(event, h2_events.SettingsAcknowledged):
+            self.settings_out -= 1
         elif isinstance(event, h2_events.ConnectionTerminated):
             self.goaways.append((event.last_stream_id, int(event.error_code)))
 
     def say(self):
         return self.connection.data_to_send()
+
+    def change(self, setting, value):
+        """Send SETTINGS, if the last ones are acknowledged: hyper-h2 takes any acknowledgement for that of all."""
+        if not self.settings_out:
+            self.settings_out += 1
+            self.connection.update_settings({setting: value})
 
     def request(self, method=b"GET", path=b"/", fields=(), *, end=True):
         stream = self.connection.get_next_available_stream_id()
