@@ -1,10 +1,10 @@
 """A client's HTTP/2 connection: its exchanges beside each other, each to its own end."""
 
 import pytest
+from support.background import in_background, settled
 from support.h2_peers import PEERS
 from support.h2_proxy import Proxied, answering, proxied, spoken, written
 from support.http2 import GET, OPENING, POST, data, frames, headers
-from support.joined import in_background, settled
 
 from meshd.core import flags
 from meshd.http.h2_events import Code

@@ -1,10 +1,10 @@
 """How a client's HTTP/2 connection ends: time limits, taking leave in two steps, and being cut off."""
 
 import pytest
+from support.background import in_background, settled
 from support.h2_peers import OwnPeer
 from support.h2_proxy import LIMITS, Proxied, answering, proxied, spoken, written
 from support.http2 import GET, OPENING, block, headers
-from support.joined import in_background, settled
 
 from meshd.http.h2_events import Code
 from meshd.http.h2_frames import ACK, END_HEADERS, LARGEST, PREFACE, Kind, frame

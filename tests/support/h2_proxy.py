@@ -3,9 +3,10 @@ no socket in between."""
 
 from random import Random
 
+from support.background import in_background, settled
 from support.h2_peers import HyperPeer
 from support.http2 import OPENING, frames
-from support.joined import Joined, in_background, settled
+from support.joined import Joined
 
 from meshd.core.chain import EMPTY_CHAIN, Chain
 from meshd.core.endpoint import Endpoint

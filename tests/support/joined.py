@@ -3,12 +3,10 @@
 import contextlib
 
 import trio
-import trio.testing
+from support.background import settled
 
 from meshd.core.errors import StreamBroken
 from meshd.net import wait
-
-settled = trio.testing.wait_all_tasks_blocked
 
 
 class Joined:
@@ -108,11 +106,3 @@ async def driven(link):
         await settled()
         yield nursery
         nursery.cancel_scope.cancel()
-
-
-async def in_background(body, reactor=None):
-    """Run `body` where the data path may spawn, on a reactor if one is given; nothing may have crashed there."""
-    before = wait.background.crashes
-    await wait.background.run(body, reactor)
-    assert wait.background.crashes == before
-    assert reactor is None or not reactor.crashes

@@ -4,9 +4,9 @@ import socket
 
 import pytest
 import trio
+from support.background import in_background
 from support.ca import MeshCA
 from support.h2_peers import HyperPeer
-from support.joined import in_background
 from support.origin import Origin
 from support.requests import request
 

@@ -1,9 +1,10 @@
 """Requests over one HTTP/2 connection: how each ends, and who may send it again."""
 
 import pytest
+from support.background import in_background, settled
 from support.h2_peers import PEERS
 from support.http2 import LIBRARIES, SETTINGS, data, frames, headers, settings
-from support.joined import Joined, in_background, settled
+from support.joined import Joined
 from support.requests import request
 
 from meshd.core import flags

@@ -3,9 +3,10 @@
 import contextlib
 
 import pytest
+from support.background import settled
 from support.h2_peers import PEERS
 from support.http2 import LIBRARIES, SETTINGS, data, frames, headers
-from support.joined import Joined, driven, settled
+from support.joined import Joined, driven
 
 from meshd.core.errors import StreamBroken
 from meshd.core.head import RequestHead

@@ -4,9 +4,10 @@ import contextlib
 
 import pytest
 import trio
+from support.background import in_background, settled
 from support.h2_peers import PEERS
 from support.http2 import LIBRARIES, SETTINGS, data, frames, headers
-from support.joined import Joined, driven, in_background, settled
+from support.joined import Joined, driven
 
 from meshd.core.errors import StreamBroken
 from meshd.core.head import RequestHead, ResponseHead
