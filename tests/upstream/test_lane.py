@@ -1,53 +1,19 @@
 """One stream as its task sees it: what came in order, no more than is taken, and why it ended."""
 
-import contextlib
-
 import pytest
 from support.background import settled
 from support.h2_peers import PEERS
-from support.http2 import LIBRARIES, SETTINGS, data, frames, headers
-from support.joined import Joined, driven
+from support.http2 import LIBRARIES, data, frames, headers
+from support.lanes import OK, begin, linked, said
 
 from meshd.core.errors import StreamBroken
-from meshd.core.head import RequestHead
 from meshd.http.events import End
-from meshd.http.h2_client import ClientSession
 from meshd.http.h2_events import Code, code_name
 from meshd.http.h2_frames import Kind, frame
-from meshd.upstream.lane import Lane, LaneStream
-from meshd.upstream.link import Link
 
 WINDOW = 65535
-OK = [(b":status", b"200")]
 libraries = pytest.mark.parametrize("library", LIBRARIES, ids=repr)
 peers = pytest.mark.parametrize("kind", PEERS)
-
-
-def begin(link, *, end=False):
-    """A lane whose request is out."""
-    head = RequestHead(b"GET" if end else b"POST", b"/", b"a.test")
-    head.length = 0 if end else None
-    stream = link.session.send_request(head, 0.0, end=end)
-    lane = link.lanes[stream] = Lane(link, stream)
-    link.flush()
-    return lane
-
-
-@contextlib.asynccontextmanager
-async def linked(library, peer=None):
-    """A client's link at work, its stream, and a nursery; the peer has said its settings."""
-    stream = Joined(peer)
-    if peer is None:
-        stream.say(SETTINGS)
-    link = Link(ClientSession(library=library), stream)
-    async with driven(link) as nursery:
-        stream.take_written()
-        yield link, stream, nursery
-
-
-def said(stream, kind):
-    """The frames of one kind that were written since the last look, as (stream, payload)."""
-    return [(number, payload) for found, _, number, payload in frames(stream.take_written()) if found == kind]
 
 
 async def rest_of(lane):
@@ -344,41 +310,3 @@ async def test_nothing_to_send_but_the_end(library):
         await lane.send(b"", end=True)
         await settled()
         assert frames(stream.take_written())[-1] == (Kind.DATA, 1, 1, b"")
-
-
-# -- as a stream of octets ---------------------------------------------------------------------------------------------
-
-
-@libraries
-async def test_as_a_stream_it_has_its_own_end_both_ways(library):
-    async with linked(library) as (link, stream, _):
-        bare = LaneStream(lane := begin(link))
-        stream.say(headers(1, OK) + data(1, b"in"))
-        await lane.next()
-        await bare.send(memoryview(b"out"))
-        assert await bare.receive() == b"in"
-        await bare.send_eof()
-        await settled()
-        assert [payload for kind, _, _, payload in frames(stream.take_written()) if kind == Kind.DATA] == [b"out", b""]
-        assert not bare.is_gone()
-        stream.say(data(1, b"", end=True))
-        assert await bare.receive() == b""
-
-
-@libraries
-@pytest.mark.parametrize("how", [LaneStream.abort, LaneStream.interrupt], ids=["abort", "interrupt"])
-async def test_a_stream_that_is_given_up_leaves_the_connection_alone(library, how):
-    async with linked(library) as (link, stream, _):
-        bare, other = LaneStream(begin(link)), begin(link)
-        how(bare, "the other side broke")
-        assert bare.is_gone()
-        with pytest.raises(StreamBroken, match="the other side broke"):
-            await bare.receive()
-        with pytest.raises(StreamBroken):
-            await bare.send(b"x")
-        await settled()
-        assert said(stream, Kind.RST_STREAM) == [(1, b"\0\0\0\x08")]
-        assert other.broken is None
-        bare.close()
-        assert (bare.is_stale(), bare.is_quiet()) == (True, False)  # nobody keeps it
-        assert repr(bare) == "<LaneStream <Lane 1 broken>>"

@@ -8,9 +8,10 @@ from support.background import in_background, settled
 from support.h2_peers import PEERS
 from support.http2 import LIBRARIES, SETTINGS, data, frames, headers
 from support.joined import Joined, driven
+from support.lanes import OK, begin, linked
 
 from meshd.core.errors import StreamBroken
-from meshd.core.head import RequestHead, ResponseHead
+from meshd.core.head import ResponseHead
 from meshd.http.h2_client import ClientSession
 from meshd.http.h2_events import Code, RequestArrived
 from meshd.http.h2_floods import LIMITS
@@ -22,31 +23,8 @@ from meshd.upstream import link as link_module
 from meshd.upstream.lane import Lane
 from meshd.upstream.link import LAST_WORD, PING, Link
 
-OK = [(b":status", b"200")]
 INTERVAL, LIMIT = 30.0, 10.0  # of a ping
 libraries = pytest.mark.parametrize("library", LIBRARIES, ids=repr)
-
-
-def begin(link, *, end=False):
-    """A lane whose request is out."""
-    head = RequestHead(b"GET" if end else b"POST", b"/", b"a.test")
-    head.length = 0 if end else None
-    stream = link.session.send_request(head, trio.current_time(), end=end)
-    lane = link.lanes[stream] = Lane(link, stream)
-    link.flush()
-    return lane
-
-
-@contextlib.asynccontextmanager
-async def linked(library=LIBRARIES[0], peer=None):
-    """A client's link at work, its stream, and a nursery; the peer has said its settings."""
-    stream = Joined(peer)
-    if peer is None:
-        stream.say(SETTINGS)
-    link = Link(ClientSession(library=library), stream)
-    async with driven(link) as nursery:
-        stream.take_written()
-        yield link, stream, nursery
 
 
 @contextlib.asynccontextmanager
