@@ -133,6 +133,8 @@ class Http2Exchange:
         connection = self._connection
         while not (connection.session.settled or connection.link.reason or self._why):
             await wait.sleep_until(wait.now() + SETTLE_STEP)
+        if self._why:
+            raise UpstreamError(502, flags.REMOTE_RESET, f"upstream_stream_refused{{{self._why}}}", retry=Resend.UNSENT)
         if connection.session.settled and not connection.session.takes_upgrades:
             raise UpstreamError(502, flags.UPSTREAM_PROTOCOL, NO_UPGRADES)
 

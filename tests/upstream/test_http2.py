@@ -1,6 +1,7 @@
 """Requests over one HTTP/2 connection: how each ends, and who may send it again."""
 
 import pytest
+import trio
 from support.background import in_background, settled
 from support.h2_peers import PEERS
 from support.http2 import LIBRARIES, SETTINGS, data, frames, headers, settings
@@ -354,3 +355,54 @@ async def test_a_peer_that_goes_away_finishes_what_was_begun():
         assert carrier.done(whole=True) is False
 
     await connected(body)
+
+
+# -- upgrades ----------------------------------------------------------------------------------------------------------
+
+
+def websocket():
+    head = request("/chat")
+    head.upgrade = b"websocket"
+    return head
+
+
+async def upgrading(carrier, outcomes):
+    try:
+        await carrier.send_request(websocket(), b"", end=True)
+        outcomes.append("sent")
+    except UpstreamError as error:
+        outcomes.append(error)
+
+
+UPGRADES = {
+    "taken": (lambda carrier, stream: stream.say(settings(connect=1)), None),
+    "not taken": (lambda carrier, stream: stream.say(SETTINGS), (flags.UPSTREAM_PROTOCOL, Resend.NEVER)),
+    "lost": (lambda carrier, stream: stream.break_off(LOSS), (flags.REMOTE_RESET, Resend.UNSENT)),
+    "cut": (lambda carrier, stream: carrier.abort("cut"), (flags.REMOTE_RESET, Resend.UNSENT)),
+}
+
+
+@pytest.mark.parametrize("name", UPGRADES)
+async def test_an_upgrade_waits_until_the_server_has_said_what_it_takes(name, autojump_clock):
+    happens, wanted = UPGRADES[name]
+
+    async def run():
+        stream = Joined()
+        connection = Http2Connection(stream, 0.0, Sweeper())
+        connection.start()
+        carrier, outcomes = connection.open(), []
+        http2.wait.spawn(upgrading, carrier, outcomes)
+        await trio.sleep(1)
+        assert outcomes == []
+        happens(carrier, stream)
+        await trio.sleep(1)
+        [outcome] = outcomes
+        if wanted is None:
+            assert outcome == "sent"
+            stream.say(headers(1, OK) + data(1, b"frame"))
+            assert (await carrier.read_head()).status == 200
+            assert await carrier.stream.receive() == b"frame"
+        else:
+            assert (outcome.flag, outcome.retry) == wanted
+
+    await in_background(run)
