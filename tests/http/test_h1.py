@@ -451,3 +451,19 @@ def test_a_response_head_above_the_limit_is_refused_though_it_ends():
     codec.receive(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 1000 + b"\r\n\r\n")
     with pytest.raises(ProtocolError, match="too large"):
         codec.next_event()
+
+
+def test_a_connection_that_ends_within_a_request_head_is_told_from_one_that_ends():
+    codec = ServerCodec()
+    codec.receive(b"GET / HT")
+    assert codec.next_event() is None
+    codec.receive(b"")
+    with pytest.raises(ProtocolError, match="within a request head"):
+        codec.next_event()
+
+
+def test_what_a_client_of_http_1_0_cannot_be_told_the_length_of_ends_with_the_connection():
+    codec = server_after(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    assert not codec.must_close
+    assert codec.send_head(ResponseHead(200), end=False).endswith(b"connection: close\r\n\r\n")
+    assert codec.must_close

@@ -293,6 +293,22 @@ async def test_all_that_is_missing_is_dialled_at_once(autojump_clock):
     await in_background(body)
 
 
+async def test_a_dial_for_the_floor_is_not_needed_when_a_request_was_quicker():
+    async def body():
+        dialler = FakeDialler()
+        pool = make_pool(dialler, warm=1)
+        pool.sweep(now())
+        ticket = pool.enter(now(), NEVER)  # in the same turn
+        await settled()
+        assert (ticket.permit, dialler.begun) == (True, 0)
+        pool.abandon(ticket)
+        pool.sweep(now())
+        await settled()
+        assert (dialler.begun, pool.statistics().idle) == (1, 1)
+
+    await in_background(body)
+
+
 # -- growing old -------------------------------------------------------------------------------------------------------
 
 
