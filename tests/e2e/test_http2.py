@@ -6,9 +6,11 @@ import os
 import re
 import socket
 import subprocess
+import threading
 import urllib.request
 
 import pytest
+from support.h2_peers import HyperPeer
 from support.origin import Origin, ok
 from support.processes import free_port, program, running, until
 
@@ -172,3 +174,63 @@ def test_many_streams_share_one_connection_between_the_sidecars(pair):
     ]
     assert len(dialled) == len(clusters)
     assert max(dialled) <= 2
+
+
+class Crasher:
+    """An app of HTTP/2 that reads a request to its end, says so much as window updates, and crashes without an answer
+    unless it is asked for /ok."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        self.thread = threading.Thread(target=self._accept, daemon=True)
+        self.thread.start()
+
+    def _accept(self):
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            with sock:
+                self._serve(sock)
+
+    def _serve(self, sock):
+        peer = HyperPeer(client=False)
+        sock.sendall(peer.say())
+        while octets := sock.recv(65536):
+            peer.hear(octets)
+            for stream in tuple(peer.ended):
+                if peer.heads[stream][0][b":path"] != b"/ok":
+                    sock.sendall(peer.say())
+                    return
+                peer.ended.discard(stream)
+                peer.answer(stream, 200, end=True)
+            sock.sendall(peer.say())
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.thread.join(10)
+
+
+def test_an_app_that_crashes_under_a_request_is_held_against_its_endpoint(mesh):
+    """On a connection that had carried others it was taken for one that died of idleness, and forgiven."""
+    app = Crasher()
+    try:
+        mesh.entry("app.test", app.address, protocol="HTTP2")
+        sidecar = mesh.run("client", outbound=[{"listen": "127.0.0.1:0"}])
+        address = sidecar.address("outbound-0")
+        assert call(address, "app.test", "/ok")[1] == 200
+        status, fields = call(address, "app.test", "/crash", "--data-binary", "@-", data=bytes(100_000))[1:3]
+        assert status == 502
+        assert "upstream_reset_before_response_started{the peer closed the connection}" in fields["proxy-status"]
+
+        def failures():
+            with urllib.request.urlopen(f"http://{sidecar.address('admin')}/clusters", timeout=10) as answer:
+                [worker] = json.load(answer).values()
+            return sum(each["failures"] for each in worker["clusters"]["app.test:80"]["endpoints"])
+
+        assert until(failures, what="the failure is counted") == 1
+    finally:
+        app.close()
