@@ -176,6 +176,22 @@ def test_many_streams_share_one_connection_between_the_sidecars(pair):
     assert max(dialled) <= 2
 
 
+def test_forty_responses_that_nobody_reads_stop_nobody_elses(pair):
+    """All share one connection to the server, whose window sixteen of them filled."""
+    _, address = pair
+    host, _, port = address.rpartition(":")
+    slow = HyperPeer(client=True)
+    slow.reads = False
+    with socket.create_connection((host, int(port)), 10) as sock:
+        streams = [slow.request(path=b"/large", authority=b"direct.test") for _ in range(40)]
+        sock.sendall(slow.say())
+        while sum(map(len, slow.bodies.values())) < 1048576:  # all that its own window takes
+            slow.hear(sock.recv(65536))
+        assert set(slow.heads) == set(streams)
+        for _ in range(3):  # not only once the time limit of a route has ended the forty
+            assert call(address, "direct.test", "/small", "--max-time", "10")[3] == b"hello\n"
+
+
 class Crasher:
     """An app of HTTP/2 that reads a request to its end, says so much as window updates, and crashes without an answer
     unless it is asked for /ok."""

@@ -108,9 +108,9 @@ class HyperPeer(Peer):
             self.settings_out += 1
             self.connection.update_settings({setting: value})
 
-    def request(self, method=b"GET", path=b"/", fields=(), *, end=True):
+    def request(self, method=b"GET", path=b"/", fields=(), *, end=True, authority=b"a.test"):
         stream = self.connection.get_next_available_stream_id()
-        pseudo = [(b":method", method), (b":scheme", b"http"), (b":authority", b"a.test"), (b":path", path)]
+        pseudo = [(b":method", method), (b":scheme", b"http"), (b":authority", authority), (b":path", path)]
         self.connection.send_headers(stream, [*pseudo, *fields], end_stream=end)
         return stream
 
