@@ -201,7 +201,7 @@ class Flow(stateful.RuleBasedStateMachine):
             self.ours.reset(stream)
         self.settle()
         assert self.ours.open_streams == 0
-        kept = self.ours._engine._connection._inbound_flow_control_window_manager._bytes_processed  # below one update
+        kept = self.ours._inbound._consumed  # not worth a frame yet
         assert self.theirs.connection.outbound_flow_control_window + kept == self.ours.offer.connection_window
         assert kept <= self.ours.offer.connection_window // 2
 

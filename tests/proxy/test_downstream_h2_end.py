@@ -142,7 +142,7 @@ async def test_leave_is_taken_in_two_steps_and_costs_no_exchange(how, answers):
 async def test_what_comes_after_leave_is_not_begun():
     async def body(proxy, client):
         proxy.downstream.retire()
-        proxy.downstream.sweep(0.0)
+        proxy.downstream.sweep(proxy.downstream.link.heard_at)
         client.say(frame(Kind.PING, ACK, 0, b"meshdgo!") + headers(1, GET, end=True))
         await settled()
         assert last_streams(client) == [LARGEST, 0]
