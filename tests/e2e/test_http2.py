@@ -163,17 +163,22 @@ def test_many_streams_share_one_connection_between_the_sidecars(pair):
         text=True,
     ).stdout
     assert "2000 succeeded, 0 failed, 0 errored" in out
-    with urllib.request.urlopen(f"http://{origin.client.address('admin')}/clusters", timeout=10) as answer:
-        clusters = json.load(answer)
-    dialled = [
-        endpoint["other_protocol"]["dialled"] if endpoint["protocol"] == "http1" else endpoint["dialled"]
-        for worker in clusters.values()
-        for name, cluster in worker["clusters"].items()
-        for endpoint in cluster["endpoints"]
-        if "files" in name
-    ]
-    assert len(dialled) == len(clusters)
-    assert max(dialled) <= 2
+
+    def dialled():
+        """How often each worker has dialled, once all have told of it."""
+        with urllib.request.urlopen(f"http://{origin.client.address('admin')}/clusters", timeout=10) as answer:
+            clusters = json.load(answer)
+        pools = [
+            endpoint["other_protocol"] if endpoint["protocol"] == "http1" else endpoint
+            for worker in clusters.values()
+            for name, cluster in worker["clusters"].items()
+            for endpoint in cluster["endpoints"]
+            if "files" in name
+        ]
+        counts = [pool["dialled"] for pool in pools if pool is not None]
+        return counts if len(counts) == len(clusters) and all(counts) else None
+
+    assert max(until(dialled, what="every worker tells of its connections")) <= 2
 
 
 def test_forty_responses_that_nobody_reads_stop_nobody_elses(pair):
