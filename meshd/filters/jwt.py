@@ -134,8 +134,7 @@ class Authenticator:
         found: dict[bytes, set[Place]] = {}
         for place in self._places:
             for token in FINDERS[place.kind](head, place):
-                if token:
-                    found.setdefault(token, set()).add(place)
+                found.setdefault(token, set()).add(place)
         return found
 
     def _believe(self, token: bytes, places: set[Place]) -> tuple[Token, Issuer]:

@@ -119,7 +119,7 @@ class Upload:
         except DownstreamError as error:
             self.failure = error
             if not flight.exchange.ended:  # else it was answered without this, and there is nothing left to cut
-                flight.cut(Cut.BAD_BODY if error.status else Cut.GONE)
+                flight.cut(Cut.BAD_BODY if error.flag == flags.DOWNSTREAM_PROTOCOL else Cut.GONE)
         finally:
             self.ended.set()
 

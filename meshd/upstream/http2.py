@@ -92,13 +92,13 @@ class Http2Connection:
 class Http2Exchange:
     """A stream of a connection, from its request to its end."""
 
-    __slots__ = ("_connection", "_ended", "_lane", "_responding", "_why")
+    __slots__ = ("_began", "_connection", "_lane", "_responding", "_why")
 
     def __init__(self, connection: Http2Connection) -> None:
         self._connection = connection
         self._lane: Lane | None = None  # None before the request
+        self._began = 0.0  # monotonic
         self._responding = False
-        self._ended = False  # the response is whole
         self._why = ""  # we ended it
 
     @property
@@ -114,8 +114,9 @@ class Http2Exchange:
         if head.upgrade is not None:
             await self._await_leave()
             end = False  # what comes behind it is the other protocol's
+        now = self._began = wait.now()
         try:
-            stream = connection.session.send_request(head, wait.now(), end=end and not body)
+            stream = connection.session.send_request(head, now, end=end and not body)
         except StreamBroken as error:
             details = f"upstream_stream_refused{{{link.reason or error}}}"
             raise UpstreamError(502, flags.REMOTE_RESET, details, retry=Resend.UNSENT) from error
@@ -132,6 +133,8 @@ class Http2Exchange:
         connection = self._connection
         while not (connection.session.settled or connection.link.reason or self._why):
             await wait.sleep_until(wait.now() + SETTLE_STEP)
+        if self._why:
+            raise UpstreamError(502, flags.REMOTE_RESET, f"upstream_stream_refused{{{self._why}}}", retry=Resend.UNSENT)
         if connection.session.settled and not connection.session.takes_upgrades:
             raise UpstreamError(502, flags.UPSTREAM_PROTOCOL, NO_UPGRADES)
 
@@ -155,22 +158,18 @@ class Http2Exchange:
         """The next response head, interim ones included."""
         item = await self._next()
         assert isinstance(item, ResponseHead)
-        if item.status >= 200:
-            self._responding = True
+        self._responding = True
         return item
 
     def take_ready(self) -> tuple[bytes, End | None]:
         """All of the body that is here already, and its end if that is here too."""
         assert self._lane is not None
-        body, end = self._lane.take_body()
-        self._ended = end is not None
-        return body, end
+        return self._lane.take_body()
 
     async def read_body(self) -> bytes | End:
         """The next piece of body, or its end."""
         item = await self._next()
         assert not isinstance(item, ResponseHead)
-        self._ended = isinstance(item, End)
         return item
 
     def leftover(self) -> bytes:
@@ -206,9 +205,10 @@ class Http2Exchange:
             return UpstreamError(502, flags.REMOTE_RESET, details, retry=Resend.UNSENT)
         when = "after" if self._responding else "before"
         details = f"upstream_reset_{when}_response_started{{{error}}}"
-        if connection.link.reason:
-            reused = connection.uses and not self._responding
-            retry = Resend.REUSED if reused else Resend.IF_SAFE
+        link = connection.link
+        if link.reason:  # one that has said anything since the request began was not dead then
+            was_dead = connection.uses and link.heard_at <= self._began
+            retry = Resend.REUSED if was_dead else Resend.IF_SAFE
             return UpstreamError(502, flags.CONNECTION_TERMINATION, details, retry=retry)
         if reset is not None and not reset.by_peer and not self._why:
             return UpstreamError(502, flags.UPSTREAM_PROTOCOL, details, retry=Resend.IF_SAFE)

@@ -97,6 +97,8 @@ class Lane:
         while True:
             while link.is_full and self.broken is None:
                 await link.drained()
+            if self.broken is not None:
+                raise StreamBroken(self.broken.details)
             taken = session.send_data(self.id, data, end=end)
             link.sent(taken)
             if taken == len(data):
@@ -110,6 +112,8 @@ class Lane:
 
     def finish(self, trailers: Headers) -> None:
         """End the message."""
+        if self.broken is not None:
+            raise StreamBroken(self.broken.details)
         self.link.session.send_trailers(self.id, trailers)
         self.link.flush()
 

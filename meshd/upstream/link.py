@@ -115,7 +115,9 @@ class Link:
             while session.closed is None:
                 data = early or await stream.receive()
                 early = b""
-                now = self.heard_at = wait.now()
+                now = wait.now()
+                if data:
+                    self.heard_at = now
                 for event in session.receive(data, now):
                     self._hear(event)
                 self._ringing.set()
@@ -182,8 +184,7 @@ class Link:
     def lose(self, reason: str) -> None:
         """The connection is of no more use: tell every lane why."""
         self.reason = self.reason or reason
-        for event in self.session.receive(b"", wait.now()):
-            self._hear(event)
+        self.session.receive(b"", wait.now())  # over for the session too; it would call any end the peer's own
         for lane in tuple(self.lanes.values()):
             lane.end(Reset(lane.id, Code.CANCEL, self.reason, by_peer=True))
         self._ringing.set()

@@ -1,8 +1,9 @@
 """The connections of one endpoint in one worker: kept warm, bounded, never leased twice.
 
-Theory of operation: `take` is the hot path: the connection used last, if it is not stale, without waiting. `acquire` is
-for when there is none: dial in the caller's own task while there is room, else wait in line. What is decided is decided
-in plain functions (`enter`, `release`, `sweep`); the two places that wait, `_dial` and `acquire`, only carry it out.
+Theory of operation: who has which connection is `Leases`, beside this file, with the hot path (`take`, `release`). Here
+is how connections come to be and how they grow old. `acquire` is for when none is to be had at once: dial in the
+caller's own task while there is room, else wait in line. What is decided is decided in plain functions (`enter`,
+`sweep`); the two places that wait, `_dial` and `acquire`, only carry it out.
 
 Rule 1: `live` counts every connection and every dial under way, so the bound holds before a socket exists; whoever
 adds to it takes it away again on any failure. Rule 2: nobody stands in line while there is room, unless dialling
@@ -16,11 +17,10 @@ moment it listens.
 Rule 5: a closed pool keeps nothing, but lets end what is under way: those in line are still served.
 """
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from random import Random
-from typing import Final, Generic, TypeVar
+from typing import Final, TypeVar
 
 from meshd.core import flags
 from meshd.core.endpoint import Endpoint
@@ -28,11 +28,11 @@ from meshd.core.errors import Resend, UpstreamError
 from meshd.net import wait
 from meshd.upstream.connection import Connection
 from meshd.upstream.holding import Holding
+from meshd.upstream.leases import ENDED, Leases
 from meshd.upstream.ticket import Ticket
 
 LIFETIME_JITTER: Final = 0.1  # of the maximum either way, so that connections made together do not end together
 NEVER: Final = float("inf")
-ENDED: Final = float("-inf")
 
 C = TypeVar("C", bound=Connection)
 
@@ -66,7 +66,7 @@ class PoolStatistics:
     expired: int
 
 
-class Pool(Generic[C]):
+class Pool(Leases[C]):
     """Connections made by `connect`, which raises `UpstreamError`. `changed` is called when `warming` or `held_until`
     do."""
 
@@ -78,17 +78,10 @@ class Pool(Generic[C]):
         "_expired",
         "_failed",
         "_holding",
-        "_idle",
-        "_leases",
-        "_line",
-        "_lives",
         "_overflowed",
         "_random",
         "_refilling",
-        "_shared",
-        "_stale",
         "_wanted",
-        "closed",
         "endpoint",
         "settings",
         "warming",
@@ -102,23 +95,18 @@ class Pool(Generic[C]):
         random: Random,
         changed: Callable[[], None] | None = None,
     ) -> None:
+        super().__init__()
         self.endpoint = endpoint
         self.settings = settings
-        self.closed = False
         self.warming = settings.eager and settings.warm > 0  # until the first connection is there
         self._connect = connect
         self._random = random
         self._changed = changed
-        self._lives: dict[C, float] = {}  # every connection, and when it must end
-        self._leases: dict[C, int] = {}  # how many exchanges it carries
-        self._idle: list[C] = []  # the one used last at the end
-        self._shared: list[C] = []  # leased, and able to carry more than one exchange
-        self._line: OrderedDict[Ticket[C], None] = OrderedDict()
         self._dialling = 0
         self._refilling = 0  # background tasks
         self._wanted = settings.eager  # the floor is
         self._holding = Holding(random)
-        self._dialled = self._failed = self._stale = self._overflowed = self._expired = 0
+        self._dialled = self._failed = self._overflowed = self._expired = 0
 
     @property
     def live(self) -> int:
@@ -131,28 +119,6 @@ class Pool(Generic[C]):
         return self._holding.until
 
     # -- one exchange ------------------------------------------------------------------------------------------------
-
-    def take(self, now: float, *, careful: bool = True) -> C | None:
-        """A live idle connection, or None. Never waits.
-
-        `careful` asks the kernel once more whether it is still live. For a request that may simply be sent again, what
-        the event loop has heard is enough.
-        """
-        if self._shared:
-            connection = self._join(now)
-            if connection is not None:
-                return connection
-        idle = self._idle
-        while idle:
-            connection = idle.pop()
-            if (careful or not connection.is_quiet()) and connection.is_stale():
-                self._bury(connection, now)
-                continue
-            self._leases[connection] = 1
-            if connection.streams > 1:
-                self._shared.append(connection)
-            return connection
-        return None
 
     async def acquire(
         self,
@@ -217,84 +183,6 @@ class Pool(Generic[C]):
         elif ticket.permit:
             self._dialling -= 1
             self._admit(now)
-
-    def release(self, connection: C, now: float, *, reusable: bool) -> None:
-        """Give a leased connection back."""
-        connection.uses += 1
-        self._unlease(connection, now, reusable=reusable)
-
-    # -- leases ------------------------------------------------------------------------------------------------------
-
-    def _join(self, now: float) -> C | None:
-        """A connection that carries an exchange and takes another."""
-        for connection in self._shared:
-            if self._can_share(connection) and now < self._lives[connection]:
-                self._leases[connection] += 1
-                return connection
-        return None
-
-    def _can_share(self, connection: C) -> bool:
-        return self._leases[connection] < connection.streams and connection.has_room()
-
-    def _lease(self, connection: C) -> None:
-        """To whoever asked for it; and to those in line, as far as it has room."""
-        self._leases[connection] = 1
-        if connection.streams > 1:
-            self._shared.append(connection)
-            self._share_out(connection)
-
-    def _share_out(self, connection: C) -> None:
-        while self._line and self._can_share(connection):
-            self._leases[connection] += 1
-            self._line.popitem(last=False)[0].serve(connection)
-
-    def _unlease(self, connection: C, now: float, *, reusable: bool) -> None:
-        left = self._leases.pop(connection, 0) - 1
-        if left < 0:
-            raise AssertionError(f"{connection!r} is not leased from {self!r}")
-        if left or connection.streams > 1:
-            self._unshare(connection, left, reusable=reusable)
-            if left:
-                return
-        if reusable and now < self._lives[connection]:
-            self._offer(connection, now)
-        else:
-            self._discard(connection)
-            self._replace(now)
-
-    def _unshare(self, connection: C, left: int, *, reusable: bool) -> None:
-        """One exchange less on a connection with several."""
-        if not reusable:
-            self._lives[connection] = ENDED  # it closes with the last of them
-        if left:
-            self._leases[connection] = left
-        if connection in self._shared and not (left and reusable):
-            self._shared.remove(connection)
-        elif left and reusable:
-            self._share_out(connection)
-
-    def _offer(self, connection: C, now: float) -> None:
-        """To the first in line, else to the idle."""
-        if self._line and connection.is_stale():
-            self._bury(connection, now)
-        elif self._line:
-            ticket, _ = self._line.popitem(last=False)
-            self._lease(connection)
-            ticket.serve(connection)
-        elif self.closed:
-            self._discard(connection)
-        else:
-            connection.idle_since = now
-            self._idle.append(connection)
-
-    def _discard(self, connection: C) -> None:
-        del self._lives[connection]
-        connection.close()
-
-    def _bury(self, connection: C, now: float) -> None:
-        self._stale += 1
-        self._discard(connection)
-        self._replace(now)
 
     def _replace(self, now: float) -> None:
         """A connection ended: there is room for somebody in line, or the floor is short."""
@@ -417,9 +305,12 @@ class Pool(Generic[C]):
 
     def expel(self, is_good: Callable[[C], bool]) -> None:
         """Let every connection end that is not good any more: at once when it is idle, after its exchange when not."""
-        for connection in self._lives:
-            if not is_good(connection):
+        for connection in [connection for connection in self._lives if not is_good(connection)]:
+            if connection in self._leases:
                 self._lives[connection] = ENDED
+            else:
+                self._idle.remove(connection)
+                self._discard(connection)
 
     def close(self) -> None:
         """Nothing is kept from now on: idle ones close, leased ones when they come back and nobody is in line."""

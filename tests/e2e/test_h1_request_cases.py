@@ -5,19 +5,15 @@ exactly these requests arrive. `either`: one of the two. For all: what is writte
 """
 
 import base64
-import contextlib
 import json
-import queue
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.case_lanes import opened
 from support.forwarded import arrived_as, one_of, strictly_valid
-from support.origin import Origin
 from support.shared import cases
 from support.wire import RawClient
 
 ROWS = cases("shared_h1_requests.jsonl") + cases("either_h1_requests.jsonl")
-LANES = 12
 OCTET_BY_OCTET_LIMIT = 4000  # longer requests go in pieces of a prime size instead
 
 
@@ -31,19 +27,8 @@ def raw(row) -> bytes:
 
 @pytest.fixture(scope="module")
 def lanes(shared_mesh):
-    """Origins with a listener of the sidecar for each, so that cases that have to wait do so side by side."""
-    names = [f"lane{number}.test" for number in range(LANES)]
-    with contextlib.ExitStack() as stack:
-        origins = [stack.enter_context(Origin()) for _ in names]
-        for name, origin in zip(names, origins, strict=True):
-            shared_mesh.entry(name, origin.address)
-        sidecar = shared_mesh.run(
-            "out", outbound=[{"listen": "127.0.0.1:0", "service": f"{name}:80"} for name in names]
-        )
-        free: queue.SimpleQueue[tuple[Origin, str]] = queue.SimpleQueue()
-        for number, origin in enumerate(origins):
-            free.put((origin, sidecar.address(f"outbound-{number}")))
-        yield free
+    with opened(shared_mesh) as lanes:
+        yield lanes
 
 
 SETTINGS = b"\x04\x00"  # type and flags of the frame that a server of HTTP/2 begins with
@@ -134,19 +119,11 @@ def _fields(row, complete) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["whole", "octets"])
 def test_every_case(lanes, way):
-    def verdict(row) -> str:
-        length = len(raw(row))
-        step = 0 if way == "whole" else (1 if length <= OCTET_BY_OCTET_LIMIT else 1009)
-        origin, address = lanes.get()
-        try:
-            wrong = run(row, origin, address, step)
-        finally:
-            lanes.put((origin, address))
-        return f"{row['id']} ({row['expect']}, {row['level']}): {wrong}: {row['why']}" if wrong else ""
+    def check(row, origin, address) -> str:
+        step = 0 if way == "whole" else (1 if len(raw(row)) <= OCTET_BY_OCTET_LIMIT else 1009)
+        return run(row, origin, address, step)
 
-    with ThreadPoolExecutor(LANES) as pool:
-        wrong = [each for each in pool.map(verdict, ROWS) if each]
-    assert not wrong, f"{len(wrong)} of {len(ROWS)}:\n" + "\n".join(wrong)
+    lanes.check(ROWS, check)
 
 
 def test_there_are_cases():

@@ -5,19 +5,16 @@ of the two. For all: what a client on the same connection asks next is answered 
 """
 
 import base64
-import contextlib
-import queue
 import re
 import socket
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.case_lanes import opened
 from support.origin import Hangup, Origin, Recorded, Wire, ok
 from support.shared import cases
 from support.wire import RawClient
 
 ROWS = cases("shared_h1_responses.jsonl") + cases("either_h1_responses.jsonl")
-LANES = 12
 REQUESTS = {
     "GET": b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n",
     "HEAD": b"HEAD / HTTP/1.1\r\nHost: a.test\r\n\r\n",
@@ -51,22 +48,18 @@ class Script:
             self(wire, request)
 
 
+def scripted() -> Origin:
+    """An app that follows a script of its own."""
+    script = Script()
+    origin = Origin(script)
+    origin.on_head = script.on_head
+    return origin
+
+
 @pytest.fixture(scope="module")
 def lanes(shared_mesh):
-    names = [f"lane{number}.test" for number in range(LANES)]
-    with contextlib.ExitStack() as stack:
-        scripts = [Script() for _ in names]
-        for name, script in zip(names, scripts, strict=True):
-            origin = stack.enter_context(Origin(script))
-            origin.on_head = script.on_head
-            shared_mesh.entry(name, origin.address)
-        sidecar = shared_mesh.run(
-            "out", outbound=[{"listen": "127.0.0.1:0", "service": f"{name}:80"} for name in names]
-        )
-        free: queue.SimpleQueue[tuple[Script, str]] = queue.SimpleQueue()
-        for number, script in enumerate(scripts):
-            free.put((script, sidecar.address(f"outbound-{number}")))
-        yield free
+    with opened(shared_mesh, scripted) as lanes:
+        yield lanes
 
 
 def run(row, script, address, step) -> str:
@@ -117,17 +110,7 @@ def judge(row, answers, *, whole) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [0, 1], ids=["whole", "octets"])
 def test_every_case(lanes, step):
-    def verdict(row) -> str:
-        script, address = lanes.get()
-        try:
-            wrong = run(row, script, address, step)
-        finally:
-            lanes.put((script, address))
-        return f"{row['id']} ({row['expect']}, {row['level']}): {wrong}: {row['why']}" if wrong else ""
-
-    with ThreadPoolExecutor(LANES) as pool:
-        wrong = [each for each in pool.map(verdict, ROWS) if each]
-    assert not wrong, f"{len(wrong)} of {len(ROWS)}:\n" + "\n".join(wrong)
+    lanes.check(ROWS, lambda row, origin, address: run(row, origin.behave, address, step))
 
 
 def test_the_ids_are_unique():

@@ -6,19 +6,15 @@ request behind the bad one on the same connection is served as always.
 """
 
 import base64
-import contextlib
-import queue
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.case_lanes import opened
 from support.forwarded import arrived_as, strictly_valid
 from support.h2_raw import H2RawClient
 from support.http2 import headers
-from support.origin import Origin
 from support.shared import cases
 
 ROWS = cases("shared_h2_downgrade.jsonl") + cases("either_h2_downgrade.jsonl")
-LANES = 12
 SIBLING = 4097  # a stream that no case uses
 SOUND = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a.test"), (b":path", b"/sibling")]
 RESET_BY_CLIENT = "h2-rst-midbody"  # nothing is left to be answered
@@ -26,19 +22,8 @@ RESET_BY_CLIENT = "h2-rst-midbody"  # nothing is left to be answered
 
 @pytest.fixture(scope="module")
 def lanes(shared_mesh):
-    """Origins with a listener of the sidecar for each."""
-    names = [f"lane{number}.test" for number in range(LANES)]
-    with contextlib.ExitStack() as stack:
-        origins = [stack.enter_context(Origin()) for _ in names]
-        for name, origin in zip(names, origins, strict=True):
-            shared_mesh.entry(name, origin.address)
-        sidecar = shared_mesh.run(
-            "out", outbound=[{"listen": "127.0.0.1:0", "service": f"{name}:80"} for name in names]
-        )
-        free: queue.SimpleQueue[tuple[Origin, str]] = queue.SimpleQueue()
-        for number, origin in enumerate(origins):
-            free.put((origin, sidecar.address(f"outbound-{number}")))
-        yield free
+    with opened(shared_mesh) as lanes:
+        yield lanes
 
 
 def run(row, octets, origin, address, step) -> str:
@@ -106,17 +91,7 @@ def _fields(wanted, complete) -> str:
 @pytest.mark.parametrize("step", [0, 1], ids=["whole", "octets"])
 @pytest.mark.parametrize("scheme", ["raw_b64", "raw_http_b64"], ids=["https", "http"])
 def test_every_case(lanes, step, scheme):
-    def verdict(row) -> str:
-        origin, address = lanes.get()
-        try:
-            wrong = run(row, base64.b64decode(row[scheme]), origin, address, step)
-        finally:
-            lanes.put((origin, address))
-        return f"{row['id']} ({row['expect']}, {row['level']}): {wrong}: {row['why']}" if wrong else ""
-
-    with ThreadPoolExecutor(LANES) as pool:
-        wrong = [each for each in pool.map(verdict, ROWS) if each]
-    assert not wrong, f"{len(wrong)} of {len(ROWS)}:\n" + "\n".join(wrong)
+    lanes.check(ROWS, lambda row, origin, address: run(row, base64.b64decode(row[scheme]), origin, address, step))
 
 
 def test_there_are_cases():

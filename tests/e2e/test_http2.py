@@ -6,9 +6,11 @@ import os
 import re
 import socket
 import subprocess
+import threading
 import urllib.request
 
 import pytest
+from support.h2_peers import HyperPeer
 from support.origin import Origin, ok
 from support.processes import free_port, program, running, until
 
@@ -161,14 +163,95 @@ def test_many_streams_share_one_connection_between_the_sidecars(pair):
         text=True,
     ).stdout
     assert "2000 succeeded, 0 failed, 0 errored" in out
-    with urllib.request.urlopen(f"http://{origin.client.address('admin')}/clusters", timeout=10) as answer:
-        clusters = json.load(answer)
-    dialled = [
-        endpoint["other_protocol"]["dialled"] if endpoint["protocol"] == "http1" else endpoint["dialled"]
-        for worker in clusters.values()
-        for name, cluster in worker["clusters"].items()
-        for endpoint in cluster["endpoints"]
-        if "files" in name
-    ]
-    assert len(dialled) == len(clusters)
-    assert max(dialled) <= 2
+
+    def dialled():
+        """How often each worker has dialled, once all have told of it."""
+        with urllib.request.urlopen(f"http://{origin.client.address('admin')}/clusters", timeout=10) as answer:
+            clusters = json.load(answer)
+        pools = [
+            endpoint["other_protocol"] if endpoint["protocol"] == "http1" else endpoint
+            for worker in clusters.values()
+            for name, cluster in worker["clusters"].items()
+            for endpoint in cluster["endpoints"]
+            if "files" in name
+        ]
+        counts = [pool["dialled"] for pool in pools if pool is not None]
+        return counts if len(counts) == len(clusters) and all(counts) else None
+
+    assert max(until(dialled, what="every worker tells of its connections")) <= 2
+
+
+def test_forty_responses_that_nobody_reads_stop_nobody_elses(pair):
+    """All share one connection to the server, whose window sixteen of them filled."""
+    _, address = pair
+    host, _, port = address.rpartition(":")
+    slow = HyperPeer(client=True)
+    slow.reads = False
+    with socket.create_connection((host, int(port)), 10) as sock:
+        streams = [slow.request(path=b"/large", authority=b"direct.test") for _ in range(40)]
+        sock.sendall(slow.say())
+        while sum(map(len, slow.bodies.values())) < 1048576:  # all that its own window takes
+            slow.hear(sock.recv(65536))
+        assert set(slow.heads) == set(streams)
+        for _ in range(3):  # not only once the time limit of a route has ended the forty
+            assert call(address, "direct.test", "/small", "--max-time", "10")[3] == b"hello\n"
+
+
+class Crasher:
+    """An app of HTTP/2 that reads a request to its end, says so much as window updates, and crashes without an answer
+    unless it is asked for /ok."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        self.thread = threading.Thread(target=self._accept, daemon=True)
+        self.thread.start()
+
+    def _accept(self):
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            with sock:
+                self._serve(sock)
+
+    def _serve(self, sock):
+        peer = HyperPeer(client=False)
+        sock.sendall(peer.say())
+        while octets := sock.recv(65536):
+            peer.hear(octets)
+            for stream in tuple(peer.ended):
+                if peer.heads[stream][0][b":path"] != b"/ok":
+                    sock.sendall(peer.say())
+                    return
+                peer.ended.discard(stream)
+                peer.answer(stream, 200, end=True)
+            sock.sendall(peer.say())
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.thread.join(10)
+
+
+def test_an_app_that_crashes_under_a_request_is_held_against_its_endpoint(mesh):
+    """On a connection that had carried others it was taken for one that died of idleness, and forgiven."""
+    app = Crasher()
+    try:
+        mesh.entry("app.test", app.address, protocol="HTTP2")
+        sidecar = mesh.run("client", outbound=[{"listen": "127.0.0.1:0"}])
+        address = sidecar.address("outbound-0")
+        assert call(address, "app.test", "/ok")[1] == 200
+        status, fields = call(address, "app.test", "/crash", "--data-binary", "@-", data=bytes(100_000))[1:3]
+        assert status == 502
+        assert "upstream_reset_before_response_started{the peer closed the connection}" in fields["proxy-status"]
+
+        def failures():
+            with urllib.request.urlopen(f"http://{sidecar.address('admin')}/clusters", timeout=10) as answer:
+                [worker] = json.load(answer).values()
+            return sum(each["failures"] for each in worker["clusters"]["app.test:80"]["endpoints"])
+
+        assert until(failures, what="the failure is counted") == 1
+    finally:
+        app.close()

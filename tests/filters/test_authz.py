@@ -286,3 +286,10 @@ def test_what_is_audited_or_only_tried_is_noted_and_changes_nothing():
 )
 def test_a_policy_is_for_the_workloads_it_selects(given_policy, selected):
     assert selects(given_policy, SCOPE) is selected
+
+
+def test_each_rule_is_listed_under_what_it_does():
+    dry = {"istio.io/dry-run": "true"}
+    policies = [policy(GETS, action=action, name=action.lower()) for action in ("ALLOW", "DENY", "AUDIT")]
+    made = Authorizer([*policies, policy(GETS, ADMIN, action="DENY", name="try", annotations=dry)], SCOPE)
+    assert [len(entries) for entries in (made.allow, made.deny, made.audit, made.shadow)] == [1, 1, 1, 2]

@@ -4,6 +4,7 @@ import pytest
 from support.requests import exchange_of
 
 from meshd.config.route_filters import Cors
+from meshd.core.asked import Asked
 from meshd.core.head import ResponseHead
 from meshd.filters.cors import request_step, response_step
 
@@ -125,6 +126,14 @@ def test_an_actual_response_is_marked_and_what_the_app_said_is_replaced():
         ("access-control-allow-credentials", "true"),
         ("access-control-expose-headers", "X-A, X-B"),
     ]
+
+
+def test_what_others_asked_of_the_forwarder_stays_asked():
+    exchange = exchange_of(headers=[("origin", ORIGIN)])
+    exchange.asked = asked = Asked()
+    assert request_step(Cors.model_validate({"allowOrigins": [ORIGIN]}))(exchange) is None
+    assert exchange.asked is asked
+    assert asked.allow_origin
 
 
 @pytest.mark.parametrize("origin", ["https://other.test", ""])

@@ -235,10 +235,18 @@ def test_a_request_has_few_tokens():
 def test_keys_that_are_fetched_and_keys_that_could_not_be():
     one = {"issuer": ISSUER, "jwksUri": "https://issuer.test/keys"}
     assert send(chain(one, key_sets={"https://issuer.test/keys": key_set()}), bearer(token()))[0].token
-    made = chain(one, issuer("https://two.test"))
-    assert refusal(made, bearer(token())) == "the keys of its issuer could not be had"
-    assert send(made, bearer(token(iss="https://two.test")))[0].token  # another's failure is not ours
-    assert send(made)[1] is None
+    for found in ({}, {"https://issuer.test/keys": "no keys at all"}):
+        made = chain(one, issuer("https://two.test"), key_sets=found)
+        assert refusal(made, bearer(token())) == "the keys of its issuer could not be had"
+        assert send(made, bearer(token(iss="https://two.test")))[0].token  # another's failure is not ours
+        assert send(made)[1] is None
+
+
+def test_an_empty_place_holds_no_token():
+    made = chain(issuer(fromHeaders=[{"name": "x-token"}], fromParams=["t"]))
+    for fields, target in (([("x-token", "")], "/"), ([], "/?t=")):
+        exchange, reply = send(made, *fields, target=target)
+        assert (exchange.token, reply) == (None, None)
 
 
 @pytest.mark.parametrize(

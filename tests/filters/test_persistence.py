@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from support.requests import exchange_of
 
 from meshd.config.route_parts import SessionPersistence
+from meshd.core.asked import Asked
 from meshd.core.endpoint import Endpoint
 from meshd.core.exchange import Attempt
 from meshd.core.head import ResponseHead
@@ -129,3 +130,13 @@ def test_cookies_as_they_are_set_and_as_they_come_back(document, expected):
 def test_what_nobody_handed_out_is_no_session(token):
     for lifetime in ({}, {"absoluteTimeout": "1m"}):
         assert session(World({**HEADER, **lifetime}).ask(token)) is None
+
+
+def test_what_others_asked_of_the_forwarder_stays_asked():
+    world = World()
+    endpoint = world.clusters["10.0.0.1"][0]
+    exchange = exchange_of(headers=[("x-session", world.token("10.0.0.1", endpoint))])
+    exchange.asked = asked = Asked()
+    assert world.on_request(exchange) is None
+    assert exchange.asked is asked
+    assert session(exchange) == ("10.0.0.1", endpoint)

@@ -107,3 +107,10 @@ def test_few_of_many_rules_are_asked():
     assert index.find(exchange_of(target="/none", peer=peer("a", "s30"))).place == 130
     assert set(asked) == {70, 130}
     assert repr(index) == "<RuleIndex of 200 rules, 0 always asked>"
+
+
+def test_a_rule_of_a_folder_is_found_from_any_depth_below_and_not_beside():
+    index = build([{"to": [{"operation": {"paths": [f"/a/{number}/*"]}}]} for number in range(FEW * 2)])
+    assert index.find(exchange_of(target="/a/3/b/c/d")).place == 3
+    assert index.find(exchange_of(target="/a/x/3/b")) is None
+    assert index.find(exchange_of(target="/")) is None

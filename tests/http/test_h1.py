@@ -1,6 +1,7 @@
 """The two codecs: what they read is what h11 reads, however the octets come; what they write, h11 reads back."""
 
 import base64
+from dataclasses import replace
 
 import h11
 import pytest
@@ -411,3 +412,58 @@ def test_codecs_tell_where_they_stand():
     assert repr(ServerCodec()) == "<ServerCodec head>"
     assert repr(server_after(b"GET / HTTP/1.0\r\n\r\n")) == "<ServerCodec done closing>"
     assert repr(asked(b"GET")) == "<ClientCodec head>"
+
+
+def test_how_a_client_of_http_2_begins_is_told_before_anything_else():
+    codec = ServerCodec()
+    codec.receive(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    assert codec.speaks_http2
+    late = server_after(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    late.receive(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    assert not late.speaks_http2
+
+
+def test_a_tunnel_that_was_granted_has_no_length():
+    codec = ServerCodec()
+    codec.receive(b"CONNECT a.test:80 HTTP/1.1\r\nHost: a.test:80\r\n\r\n")
+    codec.next_event()
+    assert codec.send_head(ResponseHead(200, [(b"x-a", b"b")]), end=False) == b"HTTP/1.1 200 OK\r\nx-a: b\r\n\r\n"
+
+
+def test_a_request_that_ends_with_its_first_octets_says_how_many_they_are():
+    head = RequestHead(b"POST", b"/", b"a")
+    head.length = None
+    octets = ClientCodec().send_request(head, b"abc", end=True)
+    assert b"content-length: 3\r\n" in octets
+    assert octets.endswith(b"\r\n\r\nabc")
+
+
+def test_an_expectation_goes_on_with_a_body_that_is_still_to_come():
+    head = RequestHead(b"POST", b"/", b"a")
+    head.length, head.expect_continue = 3, True
+    assert b"expect: 100-continue\r\n" in ClientCodec().send_request(head, end=False)
+    assert b"expect" not in ClientCodec().send_request(head, b"abc", end=True)
+
+
+def test_a_response_head_above_the_limit_is_refused_though_it_ends():
+    codec = ClientCodec(replace(RESPONSE_LIMITS, head=1000))
+    codec.send_request(RequestHead(b"GET", b"/", b"a"), end=True)
+    codec.receive(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 1000 + b"\r\n\r\n")
+    with pytest.raises(ProtocolError, match="too large"):
+        codec.next_event()
+
+
+def test_a_connection_that_ends_within_a_request_head_is_told_from_one_that_ends():
+    codec = ServerCodec()
+    codec.receive(b"GET / HT")
+    assert codec.next_event() is None
+    codec.receive(b"")
+    with pytest.raises(ProtocolError, match="within a request head"):
+        codec.next_event()
+
+
+def test_what_a_client_of_http_1_0_cannot_be_told_the_length_of_ends_with_the_connection():
+    codec = server_after(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    assert not codec.must_close
+    assert codec.send_head(ResponseHead(200), end=False).endswith(b"connection: close\r\n\r\n")
+    assert codec.must_close

@@ -281,3 +281,17 @@ def test_the_length_of_a_response_that_ends_with_its_head(fields, method, length
 def test_limits_are_those_that_were_given():
     with pytest.raises(ProtocolError, match="more than 2"):
         request([*GET, (b"a", b"b"), (b"c", b"d"), (b"e", b"f"), (b"g", b"h")], limits=Limits(fields=2))
+
+
+def test_crumbs_of_a_response_are_one_field_too():
+    fields = [(b":status", b"200"), (b"cookie", b"a=1"), (b"cookie", b"b=2")]
+    assert read_response(fields, RESPONSE_LIMITS, b"GET", end=True).headers == [(b"cookie", b"a=1; b=2")]
+
+
+def test_a_long_name_goes_through_and_is_not_remembered():
+    long = b"X" * 64
+    head = RequestHead(b"GET", b"/", b"", [(long, b"v")])
+    fields = request_fields(head, secret, end=True)
+    assert fields == [*[(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/")], (long.lower(), b"v")]
+    again = request([*GET, (long.lower(), b"v")])
+    assert again.headers == [(long.lower(), b"v")]

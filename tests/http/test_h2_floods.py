@@ -140,3 +140,12 @@ def test_a_stream_is_stalled_only_after_its_time_without_progress(steps):
         if sent - before >= 65536:
             since, before = now, sent
         assert over == (now - since >= 300.0)
+
+
+def test_they_tell_how_far_it_has_gone():
+    floods, stall = Floods(FloodLimits()), Stall()
+    floods.opened()
+    floods.reset(0.0)
+    assert repr(floods) == "<Floods 1 streams <Bucket resets 499/500> <Bucket glitches 2000/2000>>"
+    stall.is_over(0, 5.0, LIMITS)
+    assert repr(stall) == "<Stall since 5.0>"

@@ -35,7 +35,7 @@ class Side:
 
 def given_back(session):
     """Whether all that came was given back, or is on the list of what will be."""
-    return session._inbound.left + session._inbound._consumed == CONNECTION_WINDOW
+    return session._inbound.left + session._inbound._consumed == session.offer.connection_window
 
 
 class TwoSessions(stateful.RuleBasedStateMachine):
@@ -360,3 +360,23 @@ def test_a_message_that_nobody_reads_costs_the_others_no_window(library):
         session.receive(headers(stream, [(b":status", b"200")]) + body + data(stream, b"", end=True), 0.0)
         session.reset(stream)
     assert session.closed is None
+
+
+@libraries
+def test_after_a_goodbye_nothing_is_reset_any_more(library):
+    wire = Wire(library)
+    stream = wire.client.send_request(post(), 0.0)
+    wire.client.data_to_send()
+    wire.client.go_away(Code.NO_ERROR, "enough")
+    wire.client.reset(stream)
+    assert [kind for kind, *_ in frames(wire.client.data_to_send())] == [Kind.GOAWAY]
+
+
+@libraries
+def test_the_end_of_a_request_that_was_refused_is_not_told(library):
+    session = server(library)
+    session.receive(headers(1, [*POST, *[(b"x", b"y")] * 101]), 0.0)
+    assert session.receive(data(1, b"abc", end=True), 0.0) == []
+    session.send_head(1, ResponseHead(431), end=True)
+    assert session.open_streams == 0
+    assert sent(session, Kind.RST_STREAM) == []

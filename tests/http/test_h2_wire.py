@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.http1 import mutated
 from support.http2 import (
     GET,
     LIBRARIES,
@@ -87,6 +88,22 @@ def test_a_client_keeps_its_promises_whatever_comes(library, octets):
     for _ in range(3):
         session.send_request(RequestHead(b"GET", b"/", b"a"), 0.0, end=True)
     check_promises(session, session.receive(b"".join(octets), 0.0), begun={1, 3, 5})
+
+
+@libraries
+@given(octets=mutated(streams_of_frames), cuts=places)
+def test_damaged_frames_never_raise_and_put_nothing_into_another_stream(library, octets, cuts):
+    session = server(library)
+    session.receive(headers(7, POST) + headers(9, POST), 0.0)
+    octets += data(7, b"seven", end=True) + data(9, b"nine", end=True)
+    events = hear(session, cut(octets, cuts))
+    for event in events:
+        if isinstance(event, Body):
+            own = [bytes(payload) for kind, _, stream, payload in frames(octets) if (kind, stream) == (0, event.stream)]
+            assert any(event.data in payload for payload in own)
+    if session.closed is None and not session.unfinished:
+        ends = {event.stream for event in events if isinstance(event, Ended | Reset)}
+        assert {7, 9} <= ends
 
 
 def check_promises(session, events, begun=()):

@@ -8,7 +8,7 @@ from support.http1 import TOKENS
 from meshd.core.errors import ProtocolError
 from meshd.http.framing import CONNECTION_FIELDS
 from meshd.http.head_parser import Names, check_request_line, parse_request, parse_response
-from meshd.http.limits import Limits
+from meshd.http.limits import RESPONSE_LIMITS, Limits
 
 LIMITS = Limits()
 
@@ -231,3 +231,11 @@ def test_long_names_were_remembered_without_bound():
         names.split([(b"%d" % number, b""), (b"%d" % number + b"a" * 1000, b"")])
     assert len(names._known) == 1024
     assert max(map(len, names._known)) <= 64
+
+
+def test_a_response_has_so_many_fields_and_no_more():
+    fields = b"a: b\r\n" * RESPONSE_LIMITS.fields
+    parse_response(b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n", RESPONSE_LIMITS, b"GET")
+    with pytest.raises(ProtocolError, match="more than") as caught:
+        parse_response(b"HTTP/1.1 200 OK\r\n" + fields + b"a: b\r\n\r\n", RESPONSE_LIMITS, b"GET")
+    assert caught.value.status == 502

@@ -87,3 +87,9 @@ def test_a_refusal_is_passed_on(protocol, by, status):
     response = answer(status, by, None, (b"x", b"y"))
     settle(asked(protocol), response)
     assert (response.status, response.upgrade, response.headers) == (status, None, [(b"x", b"y")])
+
+
+def test_another_protocol_is_granted_without_a_key():
+    head, response = asked(b"http/1.1", b"tea", None), answer(200, b"h2")
+    settle(head, response)
+    assert (response.status, response.upgrade, response.headers) == (101, b"tea", [])

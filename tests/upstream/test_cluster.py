@@ -7,8 +7,9 @@ import trio
 import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
-from support.connections import FakeDialler, refused
+from support.connections import FakeConnection, FakeDialler, refused
 from support.endpoints import make_endpoints, tally
+from support.requests import request
 
 from meshd.core import flags
 from meshd.core.endpoint import Endpoint, Tls
@@ -358,3 +359,80 @@ async def test_it_tells_how_it_is(autojump_clock):
     assert (first["address"], first["leased"], first["dialled"], first["ejected"]) == ("10.0.0.1:80", 1, 1, False)
     assert (second["weight"], second["failures"], second["ejected"], second["held"]) == (3, 5, True, False)
     assert repr(cluster) == "<Cluster reviews.default:80 2 endpoints>"
+
+
+# -- which protocol ----------------------------------------------------------------------------------------------------
+
+GRPC = [("content-type", "application/grpc")]
+
+
+def asking(*, h2=True, upgrade=None, headers=()):
+    head = request(headers=headers)
+    head.protocol = b"h2" if h2 else b"http/1.1"
+    head.upgrade = upgrade
+    return head
+
+
+@pytest.mark.parametrize(
+    ("protocol", "tls", "head", "http2"),
+    [
+        ("auto", Tls.PLAIN, asking(h2=False), False),
+        ("auto", Tls.PLAIN, asking(), False),  # an app behind a port of no declared protocol
+        ("auto", Tls.PLAIN, asking(headers=GRPC), True),  # which knows nothing else
+        ("auto", Tls.MUTUAL, asking(h2=False), False),
+        ("auto", Tls.MUTUAL, asking(), True),  # between sidecars what the client speaks
+        ("auto", Tls.MUTUAL, asking(upgrade=b"websocket"), False),
+        ("http1", Tls.MUTUAL, asking(headers=GRPC), False),
+        ("http2", Tls.PLAIN, asking(h2=False), True),
+        ("http2", Tls.PLAIN, asking(upgrade=b"websocket"), True),
+        ("http2", Tls.MUTUAL, asking(h2=False, upgrade=b"websocket"), False),
+    ],
+)
+async def test_the_protocol_that_a_request_needs(protocol, tls, head, http2):
+    spoken = []
+
+    async def connect(endpoint, *, http2=False):
+        spoken.append(http2)
+        return FakeConnection()
+
+    cluster = make_cluster([Endpoint("10.0.0.1", 80, tls=tls)], connect, protocol=protocol)
+    pool = cluster.pool(cluster.endpoints[0], head)
+    await pool.acquire(wait.now())
+    assert spoken == [http2]
+    assert cluster.pool(cluster.endpoints[0], head) is pool
+
+
+async def test_whoever_leaves_or_is_not_trusted_any_more_loses_connections_of_both_protocols():
+    dialler = FakeDialler()
+
+    async def connect(endpoint, *, http2=False):
+        return await dialler(endpoint)
+
+    endpoints = make_endpoints(1, 1)
+    cluster = make_cluster(endpoints, connect)
+    for endpoint in endpoints:
+        for head in (None, asking(headers=GRPC)):
+            pool = cluster.pool(endpoint, head)
+            pool.release(await pool.acquire(wait.now()), wait.now(), reusable=True)
+    assert len(dialler.open) == 4
+    cluster.update(endpoints[1:])
+    assert len(dialler.open) == 2
+    assert cluster.statistics()["endpoints"][0]["other_protocol"]["idle"] == 1
+    cluster.expel(lambda connection: False)
+    assert dialler.open == []
+
+
+async def test_an_exchange_of_the_other_protocol_that_picked_just_before_still_gets_a_connection():
+    endpoints = make_endpoints(1, 1)
+    dialler = FakeDialler()
+
+    async def connect(endpoint, *, http2=False):
+        return await dialler(endpoint)
+
+    cluster = make_cluster(endpoints, connect)
+    cluster.update(endpoints[1:])
+    cluster.sweep(wait.now())
+    pool = cluster.pool(endpoints[0], asking(headers=GRPC))
+    connection = await pool.acquire(wait.now())
+    pool.release(connection, wait.now(), reusable=True)
+    assert connection.closed

@@ -4,15 +4,22 @@ import socket
 
 import pytest
 import trio
+from support.background import in_background
+from support.ca import MeshCA
+from support.h2_peers import HyperPeer
 from support.origin import Origin
 from support.requests import request
 
 from meshd.core import flags
 from meshd.core.endpoint import Endpoint, Tls
-from meshd.core.errors import Resend, UpstreamError
+from meshd.core.errors import Resend, StreamBroken, UpstreamError
 from meshd.net.dial import Dialler
+from meshd.net.stream import PlainStream
 from meshd.net.sweep import Sweeper
+from meshd.net.tls import H2, HTTP1, TlsIdentity
 from meshd.upstream.connector import Connector
+from meshd.upstream.http1 import Http1Connection
+from meshd.upstream.http2 import Http2Connection
 
 
 def make_connector(timeout=5.0, sweeper=None):
@@ -44,6 +51,90 @@ async def test_mutual_tls_without_certificates_is_refused():
     with Origin() as origin, pytest.raises(UpstreamError, match="no certificates") as caught:
         await make_connector()(Endpoint("127.0.0.1", origin.port, tls=Tls.MUTUAL))
     assert caught.value.retry is Resend.UNSENT
+
+
+class Http2Server:
+    """hyper-h2 behind a real socket, with TLS if it has an identity; answers every request with 204."""
+
+    def __init__(self, identity=None):
+        self.identity = identity
+        self.peer = HyperPeer(client=False)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.setblocking(False)
+
+    def endpoint(self):
+        tls = Tls.PLAIN if self.identity is None else Tls.MUTUAL
+        return Endpoint("127.0.0.1", self.listener.getsockname()[1], tls=tls)
+
+    async def run(self):
+        with self.listener:
+            await trio.lowlevel.wait_readable(self.listener)
+            sock, _ = self.listener.accept()
+        sock.setblocking(False)
+        stream = PlainStream(sock)
+        if self.identity is not None:
+            stream = (await self.identity.accept(sock)).stream
+            if stream.protocol != H2:
+                stream.close()
+                return
+        try:
+            while octets := await stream.receive():
+                self.peer.hear(octets)
+                for number in self.peer.ended:
+                    self.peer.answer(number, 204, end=True)
+                self.peer.ended.clear()
+                await stream.send(self.peer.say())
+        except StreamBroken:
+            pass
+        stream.close()
+
+
+async def ask(connection):
+    """The status of one exchange."""
+    carrier = connection.open()
+    await carrier.send_request(request(), b"", end=True)
+    status = (await carrier.read_head()).status
+    carrier.done(whole=True)
+    connection.close()
+    return status
+
+
+async def test_http2_without_tls_is_spoken_with_prior_knowledge():
+    async def run():
+        server = Http2Server()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.run)
+            connection = await make_connector()(server.endpoint(), http2=True)
+            assert isinstance(connection, Http2Connection)
+            assert await ask(connection) == 204
+
+    await in_background(run)
+
+
+@pytest.fixture(scope="module")
+def credentials(tmp_path_factory):
+    ca = MeshCA(tmp_path_factory.mktemp("ca"))
+    return ca.load(ca.issue("web"))
+
+
+@pytest.mark.parametrize(
+    ("offered", "kind"), [((H2, HTTP1), Http2Connection), ((HTTP1,), Http1Connection), ((), Http1Connection)]
+)
+async def test_with_tls_the_endpoint_chooses(credentials, offered, kind):
+    async def run():
+        server = Http2Server(TlsIdentity(credentials, offered))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.run)
+            connector = Connector(Dialler(Sweeper(), TlsIdentity(credentials)), 5.0)
+            connection = await connector(server.endpoint(), http2=True)
+            assert type(connection) is kind
+            assert connection.identity.uri == "spiffe://cluster.local/ns/default/sa/web"
+            if kind is Http2Connection:
+                assert await ask(connection) == 204
+            else:
+                connection.close()
+
+    await in_background(run)
 
 
 def test_it_says_what_it_is():

@@ -1,120 +1,20 @@
-"""A pool case by case; that it keeps its laws in any order of events is shown by the machine beside this file."""
+"""A pool case by case: the line, dialling, the warm floor, age. That it keeps its laws in any order of events is shown
+by the machine beside this file."""
 
 from functools import partial
-from random import Random
 
 import pytest
 import trio
 import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
+from support.background import in_background, settled
 from support.connections import FakeConnection, FakeDialler, refused
+from support.pools import NEVER, fail_slowly, line_up, make_pool, now
 
 from meshd.core import flags
-from meshd.core.endpoint import Endpoint
 from meshd.core.errors import Resend, UpstreamError
-from meshd.net import wait
-from meshd.upstream.pool import LIFETIME_JITTER, Pool, PoolSettings
-
-now = trio.current_time
-NEVER = float("inf")
-
-
-def make_pool(dialler, changed=None, seed=1, **given):
-    settings = PoolSettings(**{"warm": 0, "max_pending": 10, **given})
-    return Pool(Endpoint("10.0.0.1", 80), dialler, settings, Random(seed), changed)
-
-
-class Waiter:
-    """One `acquire` under way in a nursery."""
-
-    def __init__(self, nursery, pool, deadline):
-        self.scope = trio.CancelScope()
-        self.connection = self.error = self.ticket = None
-        nursery.start_soon(self._run, pool, deadline)
-
-    async def _run(self, pool, deadline):
-        with self.scope:
-            try:
-                self.connection = await pool.acquire(now(), deadline, self._watch)
-            except UpstreamError as error:
-                self.error = error
-
-    def _watch(self, ticket):
-        self.ticket = ticket
-
-
-settled = trio.testing.wait_all_tasks_blocked
-
-
-async def line_up(nursery, pool, *deadlines):
-    """One waiter for each, in this order."""
-    waiters = []
-    for deadline in deadlines:
-        waiters.append(Waiter(nursery, pool, deadline))
-        await settled()
-    return waiters
-
-
-async def in_background(body):
-    """Run `body` where a pool may spawn."""
-    await wait.background.run(body)
-    assert wait.background.crashes == 0
-
-
-# -- taking and giving back --------------------------------------------------------------------------------------------
-
-
-async def test_the_connection_used_last_is_taken_first():
-    pool = make_pool(FakeDialler())
-    one, two = await pool.acquire(now()), await pool.acquire(now())
-    pool.release(one, now(), reusable=True)
-    pool.release(two, now(), reusable=True)
-    assert pool.take(now()) is two
-    assert pool.take(now()) is one
-    assert pool.take(now()) is None
-    assert (one.uses, two.uses) == (1, 1)
-
-
-async def test_one_that_died_while_idle_is_closed_and_the_next_is_taken():
-    pool = make_pool(FakeDialler())
-    one, two = await pool.acquire(now()), await pool.acquire(now())
-    for each in (one, two):
-        pool.release(each, now(), reusable=True)
-    two.dead = True
-    assert pool.take(now()) is one
-    assert two.closed
-    assert pool.statistics().stale == 1
-    assert pool.live == 1
-
-
-@pytest.mark.parametrize(
-    ("careful", "quiet", "asked"), [(True, True, 1), (True, False, 1), (False, False, 1), (False, True, 0)]
-)
-async def test_the_kernel_is_asked_unless_the_request_can_be_sent_again_and_nothing_was_heard(careful, quiet, asked):
-    pool = make_pool(FakeDialler())
-    connection = await pool.acquire(now())
-    pool.release(connection, now(), reusable=True)
-    connection.quiet = quiet
-    assert pool.take(now(), careful=careful) is connection
-    assert connection.asked == asked
-
-
-async def test_what_may_not_be_used_again_is_closed():
-    pool = make_pool(FakeDialler())
-    connection = await pool.acquire(now())
-    pool.release(connection, now(), reusable=False)
-    assert connection.closed
-    assert (pool.live, pool.take(now())) == (0, None)
-
-
-async def test_giving_back_what_is_not_leased_is_a_bug():
-    pool = make_pool(FakeDialler())
-    connection = await pool.acquire(now())
-    pool.release(connection, now(), reusable=True)
-    with pytest.raises(AssertionError, match="not leased"):
-        pool.release(connection, now(), reusable=True)
-
+from meshd.upstream.pool import LIFETIME_JITTER
 
 # -- standing in line --------------------------------------------------------------------------------------------------
 
@@ -214,6 +114,31 @@ async def test_a_connection_that_died_while_it_was_used_was_handed_to_the_line(a
     assert pool.statistics().stale == 1
 
 
+async def test_nobody_overtakes_those_in_line(autojump_clock):
+    dialler = FakeDialler()
+    pool = make_pool(dialler, max_connections=3)
+    await pool.acquire(now())
+    await fail_slowly(pool, dialler)
+    async with trio.open_nursery() as nursery:
+        [first] = await line_up(nursery, pool, NEVER)  # held, and hoping for the one that lives
+        await trio.sleep(1.0)  # dialling is allowed again, but no sweep has seen it yet
+        [late] = await line_up(nursery, pool, NEVER)
+        assert pool.statistics().waiting == 2
+        pool.sweep(now())
+    assert [first.connection, late.connection] == dialler.made[1:]
+
+
+async def test_a_caller_that_nobody_watches_waits_all_the_same(autojump_clock):
+    pool = make_pool(FakeDialler(), max_connections=1)
+    held = await pool.acquire(now())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pool.acquire, now())
+        await settled()
+        assert pool.statistics().waiting == 1
+        pool.release(held, now(), reusable=True)
+    assert pool.statistics().leased == 1
+
+
 # -- failing dials -----------------------------------------------------------------------------------------------------
 
 
@@ -228,15 +153,6 @@ async def test_a_failed_dial_fails_its_own_request_only(autojump_clock):
         dialler.under_way[0].succeed()
     assert second.connection is dialler.made[0]
     assert pool.statistics().failed == 1
-
-
-async def fail_slowly(pool, dialler, rounds=2):
-    """Dials that take a second and fail."""
-    dialler.seconds, dialler.errors = 1.0, [refused() for _ in range(rounds)]
-    for _ in range(rounds):
-        with pytest.raises(UpstreamError):
-            await pool.acquire(now())
-    dialler.seconds = 0.0
 
 
 async def test_after_slow_failures_requests_are_turned_away_at_once(autojump_clock):
@@ -377,6 +293,22 @@ async def test_all_that_is_missing_is_dialled_at_once(autojump_clock):
     await in_background(body)
 
 
+async def test_a_dial_for_the_floor_is_not_needed_when_a_request_was_quicker():
+    async def body():
+        dialler = FakeDialler()
+        pool = make_pool(dialler, warm=1)
+        pool.sweep(now())
+        ticket = pool.enter(now(), NEVER)  # in the same turn
+        await settled()
+        assert (ticket.permit, dialler.begun) == (True, 0)
+        pool.abandon(ticket)
+        pool.sweep(now())
+        await settled()
+        assert (dialler.begun, pool.statistics().idle) == (1, 1)
+
+    await in_background(body)
+
+
 # -- growing old -------------------------------------------------------------------------------------------------------
 
 
@@ -462,84 +394,21 @@ async def test_a_closed_pool_keeps_nothing_and_serves_whoever_is_in_line(autojum
     assert (pool.live, dialler.open) == (0, [])
 
 
-# -- connections that carry several ------------------------------------------------------------------------------------
-
-
-async def test_a_connection_with_room_is_shared_before_another_is_dialled(autojump_clock):
-    dialler = FakeDialler(streams=2)
-    pool = make_pool(dialler)
-    first = await pool.acquire(now())
-    assert pool.take(now()) is first
-    assert pool.take(now()) is None  # full
-    second = await pool.acquire(now())
-    assert second is not first
-    second.room = False  # its peer is going away
-    assert pool.take(now()) is None
-    pool.release(first, now(), reusable=True)
-    assert pool.take(now()) is first
-    assert pool.statistics().leased == 2
-
-
-async def test_a_fresh_connection_is_shared_with_those_in_line(autojump_clock):
-    dialler = FakeDialler(streams=3, by_hand=True)
-    pool = make_pool(dialler, max_connections=1)
-    async with trio.open_nursery() as nursery:
-        waiters = await line_up(nursery, pool, *[NEVER] * 4)
-        dialler.under_way[0].succeed()
-        await settled()
-        assert [waiter.connection is not None for waiter in waiters] == [True, True, True, False]
-        pool.release(dialler.made[0], now(), reusable=True)
-    assert waiters[3].connection is dialler.made[0]
-
-
-async def test_a_broken_shared_connection_closes_with_the_last_exchange():
-    pool = make_pool(FakeDialler(streams=2))
-    connection = await pool.acquire(now())
-    assert pool.take(now()) is connection
-    pool.release(connection, now(), reusable=False)
-    assert not connection.closed
-    assert pool.take(now()) is None
-    pool.release(connection, now(), reusable=True)
-    assert connection.closed
-    assert pool.live == 0
-
-
-async def test_an_idle_shared_connection_is_shared_again():
-    pool = make_pool(FakeDialler(streams=2))
-    connection = await pool.acquire(now())
-    pool.release(connection, now(), reusable=True)
-    assert pool.statistics().idle == 1
-    assert pool.take(now()) is pool.take(now()) is connection
-
-
-async def test_an_old_shared_connection_takes_nobody_more():
-    pool = make_pool(FakeDialler(streams=2), max_lifetime=100.0)
-    connection = await pool.acquire(now())
-    assert pool.take(connection.born + 200.0) is None
-    pool.release(connection, connection.born + 200.0, reusable=True)
-    assert connection.closed
-
-
-async def test_nobody_overtakes_those_in_line(autojump_clock):
-    dialler = FakeDialler()
-    pool = make_pool(dialler, max_connections=3)
-    await pool.acquire(now())
-    await fail_slowly(pool, dialler)
-    async with trio.open_nursery() as nursery:
-        [first] = await line_up(nursery, pool, NEVER)  # held, and hoping for the one that lives
-        await trio.sleep(1.0)  # dialling is allowed again, but no sweep has seen it yet
-        [late] = await line_up(nursery, pool, NEVER)
-        assert pool.statistics().waiting == 2
-        pool.sweep(now())
-    assert [first.connection, late.connection] == dialler.made[1:]
-
-
-async def test_a_caller_that_nobody_watches_waits_all_the_same(autojump_clock):
-    pool = make_pool(FakeDialler(), max_connections=1)
-    held = await pool.acquire(now())
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(pool.acquire, now())
-        await settled()
-        assert pool.statistics().waiting == 1
-        pool.release(held, now(), reusable=True)
-    assert pool.statistics().leased == 1
+@pytest.mark.parametrize("streams", [1, 2])
+async def test_whose_peer_is_not_trusted_any_more_takes_no_other_request(streams):
+    """One that was idle carried one more, until the next sweep."""
+    pool = make_pool(FakeDialler(streams=streams))
+    leased = await pool.acquire(now())
+    if streams > 1:
+        pool.take(now())  # full, so that the others are of their own
+    idle, good = await pool.acquire(now()), await pool.acquire(now(), fresh=True)
+    for connection in (idle, good):
+        pool.release(connection, now(), reusable=True)
+    pool.expel(lambda connection: connection is good)
+    assert (leased.closed, idle.closed, good.closed) == (False, True, False)
+    assert pool.take(now()) is good
+    for _ in range(streams):
+        assert not leased.closed
+        pool.release(leased, now(), reusable=True)
+    assert leased.closed
+    assert pool.live == 1

@@ -4,7 +4,6 @@ The pool runs under trio on a virtual clock in a thread of its own; after each r
 of it waits, then compares the pool with what the machine itself saw: who holds what, who stands in line, what is open.
 """
 
-import threading
 from functools import partial
 from random import Random
 
@@ -14,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support.connections import FakeDialler
+from support.trio_thread import World
 
 from meshd.core import flags
 from meshd.core.endpoint import Endpoint
@@ -25,41 +25,6 @@ from meshd.upstream.pool import LIFETIME_JITTER, NEVER, Pool, PoolSettings
 IDLE, LIFETIME = 10.0, 100.0
 PAUSES = st.sampled_from([0.01, 0.1, 0.6, 2.0, 6.0, 11.0, 70.0])
 ANY = st.integers(0, 1 << 16)  # a choice among however many there are
-
-
-class World:
-    """A trio run in a thread: `do` runs a function there and returns when every task waits."""
-
-    def __init__(self):
-        self.clock = trio.testing.MockClock()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=trio.run, args=(self._main,), kwargs={"clock": self.clock})
-        self._thread.start()
-        assert self._ready.wait(10)
-
-    async def _main(self):
-        self._token = trio.lowlevel.current_trio_token()
-        self._over = trio.Event()
-        await wait.background.run(self._serve)
-
-    async def _serve(self):
-        self.nursery = wait.background.nursery
-        self._ready.set()
-        await self._over.wait()
-
-    def do(self, fn, *args):
-        return trio.from_thread.run(self._step, fn, args, trio_token=self._token)
-
-    async def _step(self, fn, args):
-        try:
-            return fn(*args)
-        finally:
-            await trio.testing.wait_all_tasks_blocked()
-
-    def end(self):
-        trio.from_thread.run_sync(self._over.set, trio_token=self._token)
-        self._thread.join(10)
-        assert not self._thread.is_alive()
 
 
 class Holder:

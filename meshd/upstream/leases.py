@@ -1,0 +1,138 @@
+"""Who has which connection of a pool, and who is next: taken, shared, given back, handed on, closed.
+
+Theory of operation: a connection is idle, or leased to as many exchanges as `_leases` says. `take` and `release` are
+the hot path and wait for nothing; `take` gives what is shared already, else the connection that was used last. Rule 1:
+what is given back goes to the first in line if it may go on, and only else to the idle; a connection that carries
+several exchanges goes to as many in line as it has room for. Rule 2: a connection that may not go on takes nobody more,
+and closes with the last exchange it carries. Rule 3: whenever one has ended the pool hears of it (`_replace`), for
+somebody in line may dial in its place.
+"""
+
+from collections import OrderedDict
+from typing import Final, Generic, TypeVar
+
+from meshd.upstream.connection import Connection
+from meshd.upstream.ticket import Ticket
+
+ENDED: Final = float("-inf")  # when a connection must end that is of no more use
+
+C = TypeVar("C", bound=Connection)
+
+
+class Leases(Generic[C]):
+    """The connections of one endpoint that are there. `Pool` adds how they are dialled."""
+
+    __slots__ = ("_idle", "_leases", "_line", "_lives", "_shared", "_stale", "closed")
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._lives: dict[C, float] = {}  # every connection, and when it must end
+        self._leases: dict[C, int] = {}  # how many exchanges it carries
+        self._idle: list[C] = []  # the one used last at the end
+        self._shared: list[C] = []  # leased, and able to carry more than one exchange
+        self._line: OrderedDict[Ticket[C], None] = OrderedDict()
+        self._stale = 0  # that were found dead while idle
+
+    def take(self, now: float, *, careful: bool = True) -> C | None:
+        """A live idle connection, or None. Never waits.
+
+        `careful` asks the kernel once more whether it is still live. For a request that may simply be sent again, what
+        the event loop has heard is enough.
+        """
+        if self._shared:
+            connection = self._join(now)
+            if connection is not None:
+                return connection
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            if (careful or not connection.is_quiet()) and connection.is_stale():
+                self._bury(connection, now)
+                continue
+            self._leases[connection] = 1
+            if connection.streams > 1:
+                self._shared.append(connection)
+            return connection
+        return None
+
+    def release(self, connection: C, now: float, *, reusable: bool) -> None:
+        """Give a leased connection back."""
+        connection.uses += 1
+        self._unlease(connection, now, reusable=reusable)
+
+    # -- what becomes of them -----------------------------------------------------------------------------------------
+
+    def _join(self, now: float) -> C | None:
+        """A connection that carries an exchange and takes another."""
+        for connection in self._shared:
+            if self._can_share(connection) and now < self._lives[connection]:
+                self._leases[connection] += 1
+                return connection
+        return None
+
+    def _can_share(self, connection: C) -> bool:
+        return self._leases[connection] < connection.streams and connection.has_room()
+
+    def _lease(self, connection: C) -> None:
+        """To whoever asked for it; and to those in line, as far as it has room."""
+        self._leases[connection] = 1
+        if connection.streams > 1:
+            self._shared.append(connection)
+            self._share_out(connection)
+
+    def _share_out(self, connection: C) -> None:
+        while self._line and self._can_share(connection):
+            self._leases[connection] += 1
+            self._line.popitem(last=False)[0].serve(connection)
+
+    def _unlease(self, connection: C, now: float, *, reusable: bool) -> None:
+        left = self._leases.pop(connection, 0) - 1
+        if left < 0:
+            raise AssertionError(f"{connection!r} is not leased from {self!r}")
+        if left or connection.streams > 1:
+            self._unshare(connection, left, reusable=reusable)
+            if left:
+                return
+        if reusable and now < self._lives[connection]:
+            self._offer(connection, now)
+        else:
+            self._discard(connection)
+            self._replace(now)
+
+    def _unshare(self, connection: C, left: int, *, reusable: bool) -> None:
+        """One exchange less on a connection with several."""
+        if not reusable:
+            self._lives[connection] = ENDED  # it closes with the last of them
+        if left:
+            self._leases[connection] = left
+        if connection in self._shared and not (left and reusable):
+            self._shared.remove(connection)
+        elif left and reusable:
+            self._share_out(connection)
+
+    def _offer(self, connection: C, now: float) -> None:
+        """To the first in line, else to the idle."""
+        if self._line and connection.is_stale():
+            self._bury(connection, now)
+        elif self._line:
+            ticket, _ = self._line.popitem(last=False)
+            self._lease(connection)
+            ticket.serve(connection)
+        elif self.closed:
+            self._discard(connection)
+        else:
+            connection.idle_since = now
+            self._idle.append(connection)
+
+    def _discard(self, connection: C) -> None:
+        del self._lives[connection]
+        connection.close()
+
+    def _bury(self, connection: C, now: float) -> None:
+        self._stale += 1
+        self._discard(connection)
+        self._replace(now)
+
+    def _replace(self, now: float) -> None:
+        """A connection ended: there is room for somebody in line, or the floor is short."""
+        raise NotImplementedError

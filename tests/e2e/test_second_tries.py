@@ -1,0 +1,201 @@
+"""Attempts that take too long, between two sidecars: given up when they fall silent, or raced by a second one."""
+
+import http.client
+import threading
+import time
+
+import pytest
+from support.origin import Hangup, always_ok, ok
+from support.policy_pair import running_pair
+
+IDLE = """
+    apiVersion: meshd.dev/v1alpha1
+    kind: BackendPolicy
+    metadata: {name: idle, namespace: default}
+    spec:
+      targetRefs: [{kind: ServiceEntry, name: idle-test}]
+      retry: {attempts: 1, perTryIdleTimeout: 1s, on: [reset]}
+"""
+HEDGE = """
+    apiVersion: gateway.networking.k8s.io/v1
+    kind: HTTPRoute
+    metadata: {name: hedge, namespace: default}
+    spec:
+      parentRefs: [{group: networking.istio.io, kind: ServiceEntry, name: hedge-test}]
+      rules: [{backendRefs: [{group: networking.istio.io, kind: ServiceEntry, name: two-test}]}]
+    ---
+    apiVersion: meshd.dev/v1alpha1
+    kind: BackendPolicy
+    metadata: {name: hedge, namespace: default}
+    spec:
+      targetRefs: [{kind: ServiceEntry, name: hedge-test}]
+      retry: {perTryTimeout: 100ms, hedgeOnPerTryTimeout: true, attempts: 1}
+"""
+POLICIES = {"idle.test": IDLE, "hedge.test": HEDGE}
+
+
+@pytest.fixture(scope="module")
+def running(shared_mesh, tmp_path_factory):
+    with running_pair(shared_mesh, tmp_path_factory.mktemp("log"), POLICIES) as pair:
+        yield pair
+
+
+@pytest.fixture
+def pair(running):
+    return running.cleared()
+
+
+# -- silence ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_silent_attempt_is_given_up_and_the_next_one_answers(pair):
+    release = threading.Event()
+
+    def behave(wire, request):
+        if len(pair.origin.requests) == 1:
+            release.wait(20)
+        wire.sock.sendall(ok())
+
+    pair.origin.behave = behave
+    try:
+        assert pair.call("idle.test", "/silent").body == b"ok"
+    finally:
+        release.set()
+    assert len(pair.origin.take()) == 2
+    assert pair.logged("/silent")["attempts"] == 2
+
+
+def test_a_response_may_take_long_as_long_as_something_comes(pair):
+    def behave(wire, request):
+        wire.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
+        for _ in range(6):
+            time.sleep(0.25)
+            wire.sock.sendall(b"x")
+
+    pair.origin.behave = behave
+    assert pair.call("idle.test", "/drips").body == b"x" * 6
+
+
+def test_a_response_that_falls_silent_is_broken_off(pair):
+    release = threading.Event()
+
+    def behave(wire, request):
+        wire.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nxxx")
+        release.wait(20)
+
+    pair.origin.behave = behave
+    try:
+        with pytest.raises(http.client.IncompleteRead):
+            pair.call("idle.test", "/falls-silent")
+    finally:
+        release.set()
+    assert pair.logged("/falls-silent")["response_code_details"] == "upstream_per_try_idle_timeout"
+    assert len(pair.origin.take()) == 1
+
+
+# -- hedging ----------------------------------------------------------------------------------------------------------
+
+
+class Race:
+    """Two apps of which the first to be asked waits, and the second answers; or as `first` and `second` say."""
+
+    def __init__(self, pair, first, second) -> None:
+        self.pair = pair
+        self.asked = []
+        self.release = threading.Event()
+        self.second_asked = threading.Event()
+        self._behaviours = [first, second]
+        self._lock = threading.Lock()
+        pair.origin.behave = pair.shadow.behave = self._behave
+
+    def _behave(self, wire, request):
+        with self._lock:
+            self.asked.append(request)
+            number = len(self.asked)
+        if number == 2:
+            self.second_asked.set()
+        self._behaviours[number - 1](self, wire)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.release.set()
+        self.second_asked.set()
+        self.pair.shadow.behave = always_ok
+
+
+def waits(race, wire):
+    race.release.wait(20)
+
+
+def answers(body, status=b"200 OK"):
+    def answer(race, wire):
+        wire.sock.sendall(b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
+
+    return answer
+
+
+def answers_late(race, wire):
+    race.second_asked.wait(20)
+    answers(b"first")(race, wire)
+
+
+@pytest.mark.parametrize("body", [None, b"whole"])
+def test_a_second_try_answers_while_the_first_still_waits(pair, body):
+    path = f"/hedged/{bool(body)}"
+    with Race(pair, waits, answers(b"second")) as race:
+        answer = pair.call("hedge.test", path, "PUT" if body else "GET", body)
+        assert (answer.status, answer.body) == (200, b"second")
+        assert [request.body for request in race.asked] == [body or b""] * 2
+    entry = pair.logged(path)
+    assert (entry["attempts"], entry["response_code"], entry["bytes_sent"]) == (2, 200, 6)
+    assert {bool(pair.origin.take()), bool(pair.shadow.take())} == {True}
+
+
+def test_the_first_try_may_still_win(pair):
+    with Race(pair, answers_late, waits):
+        assert pair.call("hedge.test", "/late").body == b"first"
+
+
+def test_a_server_error_of_the_second_does_not_win(pair):
+    def answers_after_the_error(race, wire):
+        race.second_asked.wait(20)
+        time.sleep(0.3)
+        answers(b"first")(race, wire)
+
+    with Race(pair, answers_after_the_error, answers(b"no", b"503 Busy")):
+        assert pair.call("hedge.test", "/error").body == b"first"
+
+
+def test_a_server_error_of_the_first_waits_for_the_second(pair):
+    def fails_late(race, wire):
+        race.second_asked.wait(20)
+        answers(b"no", b"503 Busy")(race, wire)
+
+    def answers_after_the_error(race, wire):
+        time.sleep(0.3)
+        answers(b"second")(race, wire)
+
+    with Race(pair, fails_late, answers_after_the_error):
+        assert pair.call("hedge.test", "/error").body == b"second"
+
+
+def test_where_both_fail_the_first_failure_is_told(pair):
+    def hangs_up_late(race, wire):
+        race.second_asked.wait(20)
+        raise Hangup
+
+    def hangs_up(race, wire):
+        raise Hangup
+
+    with Race(pair, hangs_up_late, hangs_up):
+        answer = pair.call("hedge.test", "/both")
+    assert answer.status == 502
+    assert "error=connection_terminated" in answer.fields["proxy-status"]
+
+
+def test_a_post_is_not_hedged(pair):
+    with Race(pair, waits, answers(b"second")) as race:
+        assert pair.call("hedge.test", "/post", "POST", b"once").status == 504
+        assert len(race.asked) == 1
