@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 from support.h2_flooder import Flooder
-from support.http2 import expand_flood
+from support.h2_raw import H2RawClient
+from support.http2 import GET, OPENING, expand_flood, headers
 from support.origin import Origin, ok
 from support.processes import until
 from support.shared import cases
 
 from meshd.http.h2_events import Code
+from meshd.http.h2_frames import reset_frame
 
 PLAIN = """
     apiVersion: security.istio.io/v1
@@ -187,6 +189,17 @@ def test_every_flood(rig):
     assert not wrong, f"{len(wrong)} of {len(QUICK)}:\n" + "\n".join(wrong)
     assert len(causes) > 10
     until(lambda: rig.broken_off() == causes, 5, f"a count of {causes}")
+
+
+def test_what_a_client_takes_back_at_once_reaches_nobody(rig):
+    """Hundreds of such requests had to be sent on before the GOAWAY of the flood that they were could be written."""
+    rig.requests()
+    taken_back = [headers(stream, GET, end=True) + reset_frame(stream, Code.CANCEL) for stream in range(1, 201, 2)]
+    with H2RawClient(rig.address) as client:
+        client.send(b"".join((OPENING, *taken_back, headers(201, GET, end=True))))
+        assert client.read_until(lambda: client.is_over(201), 5)
+        assert client.answers() == {201: (200, b"ok", True)}
+    assert rig.requests() == 1
 
 
 @pytest.mark.slow
