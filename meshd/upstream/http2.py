@@ -206,12 +206,12 @@ class Http2Exchange:
             return UpstreamError(502, flags.REMOTE_RESET, details, retry=Resend.UNSENT)
         when = "after" if self._responding else "before"
         details = f"upstream_reset_{when}_response_started{{{error}}}"
+        if reset is not None and not reset.by_peer and not self._why:  # we ended it, for what the peer did
+            return UpstreamError(502, flags.UPSTREAM_PROTOCOL, details, retry=Resend.IF_SAFE)
         if connection.link.reason:
             reused = connection.uses and not self._responding
             retry = Resend.REUSED if reused else Resend.IF_SAFE
             return UpstreamError(502, flags.CONNECTION_TERMINATION, details, retry=retry)
-        if reset is not None and not reset.by_peer and not self._why:
-            return UpstreamError(502, flags.UPSTREAM_PROTOCOL, details, retry=Resend.IF_SAFE)
         return UpstreamError(502, flags.REMOTE_RESET, details, retry=_after_reset(reset))
 
     def __repr__(self) -> str:

@@ -143,14 +143,17 @@ class Pool(Generic[C]):
             if connection is not None:
                 return connection
         idle = self._idle
-        while idle:
+        for _ in range(len(idle)):
             connection = idle.pop()
             if (careful or not connection.is_quiet()) and connection.is_stale():
                 self._bury(connection, now)
                 continue
-            self._leases[connection] = 1
             if connection.streams > 1:
+                if not connection.has_room():  # its peer lets nobody begin at present
+                    idle.insert(0, connection)
+                    continue
                 self._shared.append(connection)
+            self._leases[connection] = 1
             return connection
         return None
 
@@ -277,12 +280,13 @@ class Pool(Generic[C]):
         """To the first in line, else to the idle."""
         if self._line and connection.is_stale():
             self._bury(connection, now)
-        elif self._line:
+        elif self._line and (connection.streams == 1 or connection.has_room()):
             ticket, _ = self._line.popitem(last=False)
             self._lease(connection)
             ticket.serve(connection)
         elif self.closed:
             self._discard(connection)
+            self._replace(now)
         else:
             connection.idle_since = now
             self._idle.append(connection)
@@ -398,7 +402,19 @@ class Pool(Generic[C]):
         for ticket in [ticket for ticket in self._line if ticket.deadline <= now]:
             self._expired += 1
             ticket.expire()
+        if self._line:
+            self._look_again(now)
         self._replace(now)
+
+    def _look_again(self, now: float) -> None:
+        """A peer may let more begin than it did when those in line came: idle connections are there only if it did
+        not."""
+        for connection in tuple(self._shared):
+            self._share_out(connection)
+        idle = self._idle[:]
+        self._idle.clear()
+        for connection in idle:
+            self._offer(connection, now)
 
     def _cull(self, now: float, dead: Collection[C] | None) -> None:
         settings = self.settings

@@ -512,6 +512,38 @@ async def test_an_idle_shared_connection_is_shared_again():
     assert pool.take(now()) is pool.take(now()) is connection
 
 
+async def test_an_idle_connection_whose_peer_lets_nobody_begin_is_passed_over(autojump_clock):
+    dialler = FakeDialler(streams=2)
+    pool = make_pool(dialler)
+    full = await pool.acquire(now())
+    pool.release(full, now(), reusable=True)
+    full.room = False  # SETTINGS_MAX_CONCURRENT_STREAMS of 0
+    assert pool.take(now()) is None
+    other = await pool.acquire(now())
+    assert other is not full
+    pool.release(other, now(), reusable=True)
+    assert pool.take(now()) is other
+    full.room = True
+    other.room = False
+    assert pool.take(now()) is full
+
+
+@pytest.mark.parametrize("leases", [0, 1])
+async def test_those_in_line_are_served_when_a_peer_lets_more_begin(leases, autojump_clock):
+    pool = make_pool(FakeDialler(streams=3), max_connections=1)
+    held = await pool.acquire(now())
+    async with trio.open_nursery() as nursery:
+        held.room = False
+        waiters = await line_up(nursery, pool, NEVER, NEVER)
+        if not leases:
+            pool.release(held, now(), reusable=True)
+        pool.sweep(now())
+        assert pool.statistics().waiting == 2
+        held.room = True
+        pool.sweep(now())
+    assert [waiter.connection for waiter in waiters] == [held, held]
+
+
 async def test_an_old_shared_connection_takes_nobody_more():
     pool = make_pool(FakeDialler(streams=2), max_lifetime=100.0)
     connection = await pool.acquire(now())
