@@ -149,7 +149,7 @@ class Pool(Generic[C]):
                 self._bury(connection, now)
                 continue
             if connection.streams > 1:
-                if not connection.has_room():  # its peer lets nobody begin at present
+                if not connection.has_room(0):  # its peer lets nobody begin at present
                     idle.insert(0, connection)
                     continue
                 self._shared.append(connection)
@@ -237,7 +237,8 @@ class Pool(Generic[C]):
         return None
 
     def _can_share(self, connection: C) -> bool:
-        return self._leases[connection] < connection.streams and connection.has_room()
+        leases = self._leases[connection]
+        return leases < connection.streams and connection.has_room(leases)
 
     def _lease(self, connection: C) -> None:
         """To whoever asked for it; and to those in line, as far as it has room."""
@@ -280,7 +281,7 @@ class Pool(Generic[C]):
         """To the first in line, else to the idle."""
         if self._line and connection.is_stale():
             self._bury(connection, now)
-        elif self._line and (connection.streams == 1 or connection.has_room()):
+        elif self._line and (connection.streams == 1 or connection.has_room(0)):
             ticket, _ = self._line.popitem(last=False)
             self._lease(connection)
             ticket.serve(connection)

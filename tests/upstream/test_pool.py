@@ -492,6 +492,18 @@ async def test_a_fresh_connection_is_shared_with_those_in_line(autojump_clock):
     assert waiters[3].connection is dialler.made[0]
 
 
+async def test_a_fresh_connection_is_given_to_no_more_than_its_peer_lets_begin(autojump_clock):
+    """None of them has begun when the last of them is given it."""
+    dialler = FakeDialler(streams=100, granted=2, by_hand=True)
+    pool = make_pool(dialler, multiplexed=True)
+    async with trio.open_nursery() as nursery:
+        waiters = await line_up(nursery, pool, *[NEVER] * 5)
+        for turn in range(3):
+            dialler.under_way[0].succeed()
+            await settled()
+            assert [waiter.connection for waiter in waiters].count(dialler.made[turn]) == min(2, 5 - 2 * turn)
+
+
 async def test_a_broken_shared_connection_closes_with_the_last_exchange():
     pool = make_pool(FakeDialler(streams=2))
     connection = await pool.acquire(now())

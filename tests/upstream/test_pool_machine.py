@@ -205,7 +205,9 @@ class PoolMachine(RuleBasedStateMachine):
     def take(self, careful):
         connection = self.world.do(lambda: self.pool.take(self.now, careful=careful))
         if connection is None:
-            assert not [each for each in self.idle if is_open(each) and not each.dead], "an idle connection was not found"
+            assert not [each for each in self.idle if is_open(each) and not each.dead], (
+                "an idle connection was not found"
+            )
             return
         holder = Holder(NEVER)
         holder.connection = connection
@@ -336,7 +338,8 @@ class PoolMachine(RuleBasedStateMachine):
         self.line_before = line
         assert len(line) <= self.settings.max_pending
         if line:
-            assert not [each for each in self.idle if is_open(each) and each not in self.unseen], "waits beside an idle one"
+            open_ones = [each for each in self.idle if is_open(each) and each not in self.unseen]
+            assert not open_ones, "waits beside an idle connection"
             full = self.pool.live >= self.settings.max_connections
             assert full or self.pool.held_until > self.swept_at, "waits though there is room"
 
