@@ -31,6 +31,7 @@ from meshd.upstream.holding import Holding
 from meshd.upstream.ticket import Ticket
 
 LIFETIME_JITTER: Final = 0.1  # of the maximum either way, so that connections made together do not end together
+MANY: Final = 100  # exchanges that a multiplexed connection carries, as RFC 9113 section 6.5.2 has it
 NEVER: Final = float("inf")
 ENDED: Final = float("-inf")
 
@@ -47,7 +48,7 @@ class PoolSettings:
     eager: bool = True  # filled before there is traffic; lazy: after the first request
     idle_timeout: float = 60.0  # beyond the floor
     max_lifetime: float = 3600.0
-    multiplexed: bool = False  # a connection carries many exchanges: one dial at a time is enough
+    multiplexed: bool = False  # a connection carries many exchanges: a dial serves `MANY` of those in line
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +210,8 @@ class Pool(Generic[C]):
             raise self._overflow()
         ticket = Ticket(deadline, self._line)
         self._line[ticket] = None
+        if self._dialling:
+            self._admit(now)
         return ticket
 
     def abandon(self, ticket: Ticket[C]) -> None:
@@ -310,7 +313,8 @@ class Pool(Generic[C]):
 
     def _may_dial(self) -> bool:
         settings = self.settings
-        return self.live < settings.max_connections and not (settings.multiplexed and self._dialling)
+        enough = settings.multiplexed and self._dialling and len(self._line) <= MANY * self._dialling
+        return self.live < settings.max_connections and not enough
 
     def _permit(self, ticket: Ticket[C], now: float) -> None:
         self._dialling += 1

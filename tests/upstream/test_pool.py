@@ -504,6 +504,20 @@ async def test_a_fresh_connection_is_given_to_no_more_than_its_peer_lets_begin(a
             assert [waiter.connection for waiter in waiters].count(dialler.made[turn]) == min(2, 5 - 2 * turn)
 
 
+async def test_more_than_one_is_dialled_where_one_does_not_serve_all_in_line(autojump_clock):
+    dialler = FakeDialler(streams=100, by_hand=True)
+    pool = make_pool(dialler, multiplexed=True, max_pending=1000)
+    async with trio.open_nursery() as nursery:
+        for _ in range(250):
+            Waiter(nursery, pool, NEVER)
+        await settled()
+        assert (dialler.begun, pool.statistics().waiting) == (3, 247)
+        while dialler.under_way:
+            dialler.under_way[0].succeed()
+            await settled()
+    assert pool.statistics().leased == 3
+
+
 async def test_a_broken_shared_connection_closes_with_the_last_exchange():
     pool = make_pool(FakeDialler(streams=2))
     connection = await pool.acquire(now())
