@@ -10,7 +10,7 @@ from support.http2 import SETTINGS_ACK, block, settings
 from meshd.http.h2_frames import ACK, END_HEADERS, END_STREAM, PREFACE, Kind, frame, window_update
 
 CREDIT = 2**30  # the window of a connection, so that only its streams are slow
-STEP = 0.1  # seconds between the beginnings of two connections: what is slow here is not the beginning
+STEP = 0.1  # seconds between the beginnings of two connections
 
 
 @dataclass(frozen=True)
