@@ -35,7 +35,9 @@ class Offer:
 
     streams: int = 100  # at a time; RFC 9113 section 6.5.2 recommends no less
     stream_window: int = 65535
-    connection_window: int = 1048576
+    # Twice all of those, for no less than half of it is given back at a time: what nobody reads of 99 streams
+    # keeps no octet from the hundredth, and what may wait unread is bounded by the streams' own windows.
+    connection_window: int = 2 * 100 * 65535
     header_list: int = 61440
     connect_protocol: bool = False  # extended CONNECT (RFC 8441), for WebSockets
 

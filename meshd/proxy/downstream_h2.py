@@ -71,7 +71,11 @@ class Http2Downstream:
         down = Http2Request(lane, exchange.rpc)
         flight = self.flights[lane.id] = Flight(exchange, down)
         try:
-            if head.method == b"CONNECT":
+            if lane.broken is not None:  # given up before it began: costs nobody anything, and no GOAWAY waits for it
+                error = down.gone()
+                exchange.flag(error.flag)
+                exchange.details = error.details
+            elif head.method == b"CONNECT":
                 await self._answer(exchange, down, NO_CONNECT)
             elif (reply := await carry(flight, listener.plan)) is not None:
                 await self._answer(exchange, down, reply)
@@ -252,6 +256,11 @@ class Http2Request:
             await self._lane.send(data, end=end)
         except StreamBroken as error:
             raise self._gone(error) from error
+
+    def gone(self) -> DownstreamError:
+        """How the stream ended before its time."""
+        assert self._lane.broken is not None
+        return self._gone(StreamBroken(self._lane.broken.details))
 
     def _gone(self, error: StreamBroken) -> DownstreamError:
         broken = self._lane.broken

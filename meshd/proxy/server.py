@@ -3,6 +3,7 @@
 import logging
 import socket
 from collections.abc import Callable, Coroutine, Mapping
+from weakref import WeakSet
 
 import trio
 
@@ -19,13 +20,14 @@ from meshd.proxy.listener import ConnectionLimits, Listener
 from meshd.snapshot import Snapshot
 from meshd.telemetry.records import Recorder
 from meshd.telemetry.tracing import Sampler
+from meshd.upstream.cluster import Cluster
 from meshd.upstream.connection import Connection
 
 log = logging.getLogger(__name__)
 
 WARM_LIMIT = 5.0  # seconds that readiness waits for the warm floor
 EXPEL_EVERY = 10.0  # seconds between looks at whether the peers of open connections are still to be let in
-TICK = 0.1  # seconds between looks at idle upstream connections and warm floors
+TICK = 0.1  # seconds between looks at upstream connections, those who wait for one, and warm floors
 TLS_FIRST_OCTET = b"\x16"  # a handshake record (RFC 8446 section 5.1)
 AnyDownstream = Http1Downstream | Http2Downstream
 Sockets = Mapping[str, list[socket.socket]]
@@ -34,13 +36,25 @@ Sockets = Mapping[str, list[socket.socket]]
 class Server:
     """Serves the sockets it is given under the current snapshot, until it is drained."""
 
-    __slots__ = ("_drained", "_listeners", "_recorder", "_sockets", "connections", "limits", "snapshot", "sweeper")
+    __slots__ = (
+        "_clusters",
+        "_drained",
+        "_listeners",
+        "_recorder",
+        "_sockets",
+        "connections",
+        "limits",
+        "snapshot",
+        "sweeper",
+    )
 
     def __init__(self, snapshot: Snapshot, sockets: Sockets, recorder: Recorder, sampler: Sampler) -> None:
         self.snapshot = snapshot
         self.sweeper: Sweeper = snapshot.dialler.sweeper
         self.limits = ConnectionLimits()
         self.connections: set[AnyDownstream] = set()
+        # Those of the snapshot, and those it replaced for as long as an exchange that began with them goes on.
+        self._clusters: WeakSet[Cluster] = WeakSet(snapshot.clusters.values())
         self._recorder = recorder
         self._sockets = sockets
         self._listeners = {name: Listener(snapshot.plans[name], recorder, sampler, self.limits) for name in sockets}
@@ -65,6 +79,7 @@ class Server:
         """Serve under `snapshot` from the next exchange on; what is under way ends under the one it began with."""
         before, self.snapshot = self.snapshot, snapshot
         snapshot.dialler.identity = snapshot.identity
+        self._clusters.update(snapshot.clusters.values())
         for name, listener in self._listeners.items():
             listener.plan = snapshot.plans[name]
         for name, places in snapshot.places.items():
@@ -92,7 +107,7 @@ class Server:
         def is_good(connection: Connection) -> bool:
             return connection.identity is None or trusts(connection.identity)
 
-        for cluster in self.snapshot.clusters.values():
+        for cluster in self._clusters:
             cluster.expel(is_good)
 
     def part_from_app(self) -> None:
@@ -141,7 +156,7 @@ class Server:
             if now > expel_at:
                 expel_at = now + EXPEL_EVERY
                 self._expel()
-            for cluster in self.snapshot.clusters.values():
+            for cluster in self._clusters:
                 cluster.sweep(now)
 
     def _is_full(self) -> bool:

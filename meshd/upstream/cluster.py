@@ -57,6 +57,7 @@ class Cluster:
     """Mutable where its endpoints change; everything else is fixed."""
 
     __slots__ = (
+        "__weakref__",
         "_balancer",
         "_candidates",
         "_connect",

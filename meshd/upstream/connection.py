@@ -61,8 +61,8 @@ class Connection(Protocol):
     def open(self) -> Carrier:
         """Begin an exchange on it."""
 
-    def has_room(self) -> bool:
-        """Whether a connection that carries one exchange takes another now; not when its peer is going away."""
+    def has_room(self, leases: int) -> bool:
+        """Whether a connection that carries so many exchanges takes another now; not when its peer is going away."""
 
     def is_stale(self) -> bool:
         """Whether it has ended, or said something unasked, while idle. One cheap system call."""

@@ -17,7 +17,7 @@ class Connector:
 
     def __init__(self, dialler: Dialler, timeout: float) -> None:
         self.dialler = dialler
-        self.timeout = timeout  # seconds, TLS included
+        self.timeout = timeout  # seconds, TLS and the server's first word of HTTP/2 included
 
     async def __call__(self, endpoint: Endpoint, *, http2: bool = False) -> Connection:
         """A connection, its peer verified. Raises `UpstreamError`.
@@ -27,11 +27,12 @@ class Connector:
         """
         if not http2:
             return Http1Connection(await self.dialler.dial(endpoint, self.timeout), wait.now())
+        deadline = wait.now() + self.timeout
         stream = await self.dialler.dial(endpoint, self.timeout, (H2, HTTP1))
         if isinstance(stream, TlsStream) and stream.protocol != H2:
             return Http1Connection(stream, wait.now())
         connection = Http2Connection(stream, wait.now(), self.dialler.sweeper)
-        connection.start()
+        await connection.start(deadline)
         return connection
 
     def __repr__(self) -> str:

@@ -96,7 +96,7 @@ class Http1Connection:
         """Whether another exchange may follow: both messages are whole and nothing surplus came."""
         return self.codec.reusable
 
-    def has_room(self) -> bool:
+    def has_room(self, leases: int) -> bool:
         """Never: one exchange at a time."""
         return False
 

@@ -18,7 +18,8 @@ from meshd.upstream.link import Link
 
 PING_AFTER: Final = 30.0  # seconds of silence while a response is awaited
 PING_LIMIT: Final = 10.0  # seconds for the answer
-SETTLE_STEP: Final = 0.005  # seconds between looks whether the server has said what it takes
+LATE: Final = "timed out waiting for the server's first frame"
+NEVER: Final = float("inf")
 NO_UPGRADES: Final = (
     "http_upgrade_failed{the upstream is declared to speak HTTP/2 and takes no extended CONNECT there (RFC 8441);"
     " if it switches protocols in HTTP/1.1, declare its port http}"
@@ -28,7 +29,7 @@ NO_UPGRADES: Final = (
 class Http2Connection:
     """Pooled; carries as many exchanges at a time as its peer lets it."""
 
-    __slots__ = ("_sweeper", "born", "idle_since", "link", "session", "uses")
+    __slots__ = ("_settle_by", "_sweeper", "born", "idle_since", "link", "session", "uses")
 
     def __init__(self, stream: Stream, born: float, sweeper: Sweeper) -> None:
         self.session = ClientSession()
@@ -37,12 +38,32 @@ class Http2Connection:
         self.idle_since = born
         self.uses = 0
         self._sweeper = sweeper
+        self._settle_by = NEVER
 
-    def start(self) -> None:
-        """Begin to speak and to listen."""
+    async def start(self, deadline: float = NEVER) -> None:
+        """Begin to speak and to listen, and return when the server has said what it takes: more than that must not be
+        asked of it at once. Raises UpstreamError when it does not before `deadline`, or does not speak HTTP/2.
+        """
         self._sweeper.add(self)
+        self._settle_by = deadline
         wait.spawn(self.link.write)
         wait.spawn(self._read)
+        try:
+            await self.link.settled.wait()
+        except BaseException:
+            self.link.stream.abort("nobody waits for it any more")
+            raise
+        self._settle_by = NEVER
+        if self.link.reason:
+            closed = self.session.closed
+            nonsense = closed is not None and closed.code != Code.NO_ERROR
+            flag = flags.UPSTREAM_PROTOCOL if nonsense else flags.CONNECTION_FAILURE
+            details = f"no connection of HTTP/2: {self.link.reason}"
+            raise UpstreamError(504 if self.link.reason == LATE else 502, flag, details, retry=Resend.UNSENT)
+        if not self.session.room:
+            self.link.close("no room")
+            details = "no connection of HTTP/2: the server lets no request begin"
+            raise UpstreamError(503, flags.CONNECTION_FAILURE, details, retry=Resend.UNSENT)
 
     async def _read(self) -> None:
         try:
@@ -55,9 +76,10 @@ class Http2Connection:
         """What we ask for at most; `has_room` tells what the peer grants now."""
         return self.session.offer.streams
 
-    def has_room(self) -> bool:
-        """Whether one more request may begin now."""
-        return self.session.room > 0
+    def has_room(self, leases: int) -> bool:
+        """Whether one more may begin now, beside so many exchanges; the last of those may not have begun yet."""
+        room = self.session.room
+        return room > 0 and leases < room + self.session.open_streams
 
     def is_stale(self) -> bool:
         """Whether no request will ever begin on it again."""
@@ -82,6 +104,8 @@ class Http2Connection:
 
     def sweep(self, now: float) -> None:
         """See that the peer lives and that nobody starves."""
+        if now > self._settle_by:
+            self.link.stream.abort(LATE)
         self.link.sweep(now)
         self.link.keep_alive(now, PING_AFTER, PING_LIMIT)
 
@@ -112,7 +136,8 @@ class Http2Exchange:
         connection = self._connection
         link = connection.link
         if head.upgrade is not None:
-            await self._await_leave()
+            if not connection.session.takes_upgrades:  # RFC 8441 section 3: it must have said so before
+                raise UpstreamError(502, flags.UPSTREAM_PROTOCOL, NO_UPGRADES)
             end = False  # what comes behind it is the other protocol's
         now = self._began = wait.now()
         try:
@@ -127,16 +152,6 @@ class Http2Exchange:
                 await lane.send(body, end=end)
             except StreamBroken as error:
                 raise self._lost(error) from error
-
-    async def _await_leave(self) -> None:
-        """Extended CONNECT may only be sent once the server has said that it takes it (RFC 8441 section 3)."""
-        connection = self._connection
-        while not (connection.session.settled or connection.link.reason or self._why):
-            await wait.sleep_until(wait.now() + SETTLE_STEP)
-        if self._why:
-            raise UpstreamError(502, flags.REMOTE_RESET, f"upstream_stream_refused{{{self._why}}}", retry=Resend.UNSENT)
-        if connection.session.settled and not connection.session.takes_upgrades:
-            raise UpstreamError(502, flags.UPSTREAM_PROTOCOL, NO_UPGRADES)
 
     async def send(self, data: bytes) -> None:
         """Write more of the body, as fast as the peer takes it."""
@@ -205,13 +220,13 @@ class Http2Exchange:
             return UpstreamError(502, flags.REMOTE_RESET, details, retry=Resend.UNSENT)
         when = "after" if self._responding else "before"
         details = f"upstream_reset_{when}_response_started{{{error}}}"
+        if reset is not None and not reset.by_peer and not self._why:  # we ended it, for what the peer did
+            return UpstreamError(502, flags.UPSTREAM_PROTOCOL, details, retry=Resend.IF_SAFE)
         link = connection.link
         if link.reason:  # one that has said anything since the request began was not dead then
             was_dead = connection.uses and link.heard_at <= self._began
             retry = Resend.REUSED if was_dead else Resend.IF_SAFE
             return UpstreamError(502, flags.CONNECTION_TERMINATION, details, retry=retry)
-        if reset is not None and not reset.by_peer and not self._why:
-            return UpstreamError(502, flags.UPSTREAM_PROTOCOL, details, retry=Resend.IF_SAFE)
         return UpstreamError(502, flags.REMOTE_RESET, details, retry=_after_reset(reset))
 
     def __repr__(self) -> str:

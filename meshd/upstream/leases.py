@@ -44,14 +44,17 @@ class Leases(Generic[C]):
             if connection is not None:
                 return connection
         idle = self._idle
-        while idle:
+        for _ in range(len(idle)):
             connection = idle.pop()
             if (careful or not connection.is_quiet()) and connection.is_stale():
                 self._bury(connection, now)
                 continue
-            self._leases[connection] = 1
             if connection.streams > 1:
+                if not connection.has_room(0):  # its peer lets nobody begin at present
+                    idle.insert(0, connection)
+                    continue
                 self._shared.append(connection)
+            self._leases[connection] = 1
             return connection
         return None
 
@@ -71,7 +74,8 @@ class Leases(Generic[C]):
         return None
 
     def _can_share(self, connection: C) -> bool:
-        return self._leases[connection] < connection.streams and connection.has_room()
+        leases = self._leases[connection]
+        return leases < connection.streams and connection.has_room(leases)
 
     def _lease(self, connection: C) -> None:
         """To whoever asked for it; and to those in line, as far as it has room."""
@@ -114,12 +118,13 @@ class Leases(Generic[C]):
         """To the first in line, else to the idle."""
         if self._line and connection.is_stale():
             self._bury(connection, now)
-        elif self._line:
+        elif self._line and (connection.streams == 1 or connection.has_room(0)):
             ticket, _ = self._line.popitem(last=False)
             self._lease(connection)
             ticket.serve(connection)
         elif self.closed:
             self._discard(connection)
+            self._replace(now)
         else:
             connection.idle_since = now
             self._idle.append(connection)

@@ -23,6 +23,7 @@ from meshd.http.h2_events import (
     RequestRefused,
     Reset,
     ResponseArrived,
+    SettingsChanged,
     WindowOpened,
 )
 from meshd.http.h2_server import ServerSession
@@ -51,6 +52,7 @@ class Link:
         "pinged_at",
         "reason",
         "session",
+        "settled",
         "starving",
         "stream",
     )
@@ -65,6 +67,7 @@ class Link:
         self.stream = stream
         self.lanes: dict[int, Lane] = {}
         self.starving: set[Lane] = set()  # those that wait for window
+        self.settled = wait.Event()  # the peer's first SETTINGS have come, or never will
         self.reason = ""  # why the connection is of no more use
         self.heard_at = wait.now()
         self.pinged_at = 0.0  # 0 while no ping is out
@@ -125,6 +128,7 @@ class Link:
             self.lose(str(error))
         finally:
             self.deadline = wait.now() + LAST_WORD
+            self.settled.set()
             self._ringing.set()
 
     async def write(self) -> None:
@@ -168,13 +172,18 @@ class Link:
             if (lane := self.lanes.get(event.stream)) is not None:
                 lane.end(event)
         elif isinstance(event, WindowOpened):
-            for lane in (self.lanes.get(event.stream),) if event.stream else tuple(self.starving):
-                if lane is not None:
-                    lane.widen()
+            self._widen(event.stream)
         elif isinstance(event, PingAcked):
             self.pinged_at = 0.0
+        elif isinstance(event, SettingsChanged):
+            self.settled.set()
         elif isinstance(event, Closed):
             self.reason = self.reason or event.details
+
+    def _widen(self, stream: int) -> None:
+        for lane in (self.lanes.get(stream),) if stream else tuple(self.starving):
+            if lane is not None:
+                lane.widen()
 
     def _put(self, stream: int, item: object) -> None:
         lane = self.lanes.get(stream)

@@ -32,6 +32,7 @@ from meshd.upstream.leases import ENDED, Leases
 from meshd.upstream.ticket import Ticket
 
 LIFETIME_JITTER: Final = 0.1  # of the maximum either way, so that connections made together do not end together
+MANY: Final = 100  # exchanges that a multiplexed connection carries, as RFC 9113 section 6.5.2 has it
 NEVER: Final = float("inf")
 
 C = TypeVar("C", bound=Connection)
@@ -47,7 +48,7 @@ class PoolSettings:
     eager: bool = True  # filled before there is traffic; lazy: after the first request
     idle_timeout: float = 60.0  # beyond the floor
     max_lifetime: float = 3600.0
-    multiplexed: bool = False  # a connection carries many exchanges: one dial at a time is enough
+    multiplexed: bool = False  # a connection carries many exchanges: a dial serves `MANY` of those in line
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,8 @@ class Pool(Leases[C]):
             raise self._overflow()
         ticket = Ticket(deadline, self._line)
         self._line[ticket] = None
+        if self._dialling:
+            self._admit(now)
         return ticket
 
     def abandon(self, ticket: Ticket[C]) -> None:
@@ -193,7 +196,8 @@ class Pool(Leases[C]):
 
     def _may_dial(self) -> bool:
         settings = self.settings
-        return self.live < settings.max_connections and not (settings.multiplexed and self._dialling)
+        enough = settings.multiplexed and self._dialling and len(self._line) <= MANY * self._dialling
+        return self.live < settings.max_connections and not enough
 
     def _permit(self, ticket: Ticket[C], now: float) -> None:
         self._dialling += 1
@@ -286,7 +290,19 @@ class Pool(Leases[C]):
         for ticket in [ticket for ticket in self._line if ticket.deadline <= now]:
             self._expired += 1
             ticket.expire()
+        if self._line:
+            self._look_again(now)
         self._replace(now)
+
+    def _look_again(self, now: float) -> None:
+        """A peer may let more begin than it did when those in line came: idle connections are there only if it did
+        not."""
+        for connection in tuple(self._shared):
+            self._share_out(connection)
+        idle = self._idle[:]
+        self._idle.clear()
+        for connection in idle:
+            self._offer(connection, now)
 
     def _cull(self, now: float, dead: Collection[C] | None) -> None:
         settings = self.settings

@@ -3,21 +3,22 @@ other connections are served meanwhile.
 """
 
 import http.client
-import os
 import re
-import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from support.h2_flooder import Flooder
-from support.http2 import expand_flood
+from support.h2_raw import H2RawClient
+from support.http2 import GET, OPENING, expand_flood, headers
 from support.origin import Origin, ok
 from support.processes import until
 from support.shared import cases
+from support.sibling import Sibling
+from support.worker_cost import WorkerCost
 
 from meshd.http.h2_events import Code
+from meshd.http.h2_frames import reset_frame
 
 PLAIN = """
     apiVersion: security.istio.io/v1
@@ -32,9 +33,7 @@ SLOW = {"flood-preface-none", "flood-preface-half", "flood-headers-stall"}  # no
 HARMLESS = {f"flood-{name}" for name in ("reset-legit", "unknown-few", "zerolen-header", "hpack-evict")} | WINDOWS
 QUICK = [row for row in ROWS if row["id"] not in SLOW]
 BIG = b"x" * 1048576
-MIB = 1048576
 WAIT = 1.5  # seconds of what a case waits for
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 # The app is threads of this process: while it is flooded it may take longer to accept than a sidecar waits by default.
@@ -48,34 +47,6 @@ PATIENCE = """
 """
 
 
-class Sibling:
-    """A client on a connection of its own: some requests a second, and what they got."""
-
-    def __init__(self, address: str) -> None:
-        host, _, port = address.rpartition(":")
-        self._connection = http.client.HTTPConnection(host, int(port), timeout=5)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self.statuses: list[int] = []
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._over.set()
-        self._thread.join(10)
-        self._connection.close()
-
-    def _run(self) -> None:
-        while not self._over.is_set() or not self.statuses:
-            self._connection.request("GET", "/sibling")
-            answer = self._connection.getresponse()
-            answer.read()
-            self.statuses.append(answer.status)
-            self._over.wait(0.02)
-
-
 class Rig:
     """A sidecar of one worker, the app behind it, and what they cost and count."""
 
@@ -84,18 +55,7 @@ class Rig:
         self.inbound = sidecar.address("inbound-0")
         self.origin = origin
         self._admin = sidecar.address("admin")
-        children = Path(f"/proc/{sidecar.pid}/task/{sidecar.pid}/children").read_text().split()
-        (self._worker,) = [each for each in children if "worker" in Path(f"/proc/{each}/comm").read_text()]
-
-    def resident(self) -> float:
-        """Memory of the worker, in MiB."""
-        pages = int(Path(f"/proc/{self._worker}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / MIB
-
-    def seconds(self) -> float:
-        """Processor time of the worker so far."""
-        fields = Path(f"/proc/{self._worker}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        self.cost = WorkerCost(sidecar)
 
     def broken_off(self) -> dict[str, int]:
         """How many connections were ended for what their client did, by the reason."""
@@ -141,14 +101,14 @@ def rig(shared_mesh):
 def play(rig, row) -> tuple[str, str]:
     """What went wrong with one case, and the reason that must have been counted; both may be empty."""
     rig.requests()
-    memory, spent = rig.resident(), rig.seconds()
+    memory, spent = rig.cost.resident(), rig.cost.seconds()
     with Sibling(rig.address) as sibling, Flooder(rig.address, reads=row["client_reads"]) as client:
         client.play(expand_flood(row["steps"]), 1.0, WAIT)
-        grown = rig.resident() - memory
+        grown = rig.cost.resident() - memory
         client.reads = True
         client.listen(0.2 if row["id"] in HARMLESS else 5.0)
         goaway, closed = client.goaway(), client.closed
-    grown, spent = max(grown, rig.resident() - memory), rig.seconds() - spent
+    grown, spent = max(grown, rig.cost.resident() - memory), rig.cost.seconds() - spent
     limits, requests = row["limits"], rig.requests()
     most = limits.get("upstream_requests_max", 10**6)
     if isinstance(most, str):
@@ -187,6 +147,17 @@ def test_every_flood(rig):
     assert not wrong, f"{len(wrong)} of {len(QUICK)}:\n" + "\n".join(wrong)
     assert len(causes) > 10
     until(lambda: rig.broken_off() == causes, 5, f"a count of {causes}")
+
+
+def test_what_a_client_takes_back_at_once_reaches_nobody(rig):
+    """Hundreds of such requests had to be sent on before the GOAWAY of the flood that they were could be written."""
+    rig.requests()
+    taken_back = [headers(stream, GET, end=True) + reset_frame(stream, Code.CANCEL) for stream in range(1, 201, 2)]
+    with H2RawClient(rig.address) as client:
+        client.send(b"".join((OPENING, *taken_back, headers(201, GET, end=True))))
+        assert client.read_until(lambda: client.is_over(201), 5)
+        assert client.answers() == {201: (200, b"ok", True)}
+    assert rig.requests() == 1
 
 
 @pytest.mark.slow

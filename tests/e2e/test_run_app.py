@@ -66,7 +66,12 @@ class Around:
         """A sidecar around the app beside this file, which serves."""
         ready = self.folder / "orders.proxy.ready.json"
         sidecar = self.start(sys.executable, APP, ready, self.folder, app_port=free_port(), **spec)
-        self.note("up")
+
+        def up():
+            assert sidecar.process.poll() is None, sidecar.log
+            return (self.folder / "up").exists()
+
+        until(up, 20, "the app")
         return sidecar.wait_ready()
 
     def note(self, name):

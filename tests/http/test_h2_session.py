@@ -8,12 +8,13 @@ from support.http2 import settings as settings_frame
 
 from meshd.core.errors import StreamBroken
 from meshd.core.head import RequestHead, ResponseHead
+from meshd.http.h2_engine import Offer
 from meshd.http.h2_events import Body, Closed, Code, Ended, RequestArrived, Reset, ResponseArrived
 from meshd.http.h2_floods import FloodLimits
 from meshd.http.h2_frames import PADDED, Kind, frame
 
 libraries = pytest.mark.parametrize("library", LIBRARIES, ids=repr)
-CONNECTION_WINDOW = 1048576
+CONNECTION_WINDOW = 200 * 65535
 
 
 def post(length=None):
@@ -329,17 +330,17 @@ def test_what_is_thrown_away_is_given_back_to_all_the_others(library):
     session.receive(headers(1, POST), 0.0)
     session.reset(1)
     returned = 0
-    for _ in range(200):
+    for _ in range(1000):
         session.receive(data(1, bytes(16384)), 0.0)
         returned += sum(int.from_bytes(payload, "big") for _, payload in sent(session, Kind.WINDOW_UPDATE))
     assert session.closed is None
     assert given_back(session)
-    assert 200 * 16384 - CONNECTION_WINDOW // 2 <= returned <= 200 * 16384
+    assert 1000 * 16384 - CONNECTION_WINDOW // 2 <= returned <= 1000 * 16384
 
 
 @libraries
 def test_bodies_that_nobody_reads_end_at_the_window_of_the_connection(library):
-    session = server(library)
+    session = server(library, offer=Offer(connection_window=1048576))
     for stream in range(1, 33, 2):
         session.receive(headers(stream, POST) + data(stream, bytes(16384)) * 3 + data(stream, bytes(16383)), 0.0)
     assert session.closed is None

@@ -14,13 +14,14 @@ class FakeConnection:
         self.uses = 0
         self.streams = streams
         self.room = streams > 1
+        self.granted = streams  # of those, by its peer
         self.dead = False
         self.quiet = False
         self.closed = False
         self.asked = 0  # how often the kernel was asked
 
-    def has_room(self):
-        return self.room
+    def has_room(self, leases):
+        return self.room and leases < self.granted
 
     def is_stale(self):
         assert not self.closed, "a closed connection is still looked at"
@@ -57,9 +58,10 @@ class FakeDialler:
     """Called like a connector's `connect`. Dials succeed at once, fail at once while there are `errors` left, or with
     `by_hand` wait in `under_way` for what the test decides."""
 
-    def __init__(self, *, by_hand=False, streams=1, seconds=0.0):
+    def __init__(self, *, by_hand=False, streams=1, seconds=0.0, granted=0):
         self.by_hand = by_hand
         self.streams = streams
+        self.granted = granted or streams
         self.seconds = seconds  # that each dial takes
         self.errors = []
         self.under_way = []
@@ -83,6 +85,7 @@ class FakeDialler:
         if error is not None:
             raise error
         connection = FakeConnection(trio.current_time(), self.streams)
+        connection.granted = self.granted
         self.made.append(connection)
         return connection
 

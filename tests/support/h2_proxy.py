@@ -68,7 +68,7 @@ class Proxied:
         stream = Joined(self.app)
         self.behind.append(stream)
         connection = Http2Connection(stream, wait.now(), Sweeper())
-        connection.start()
+        wait.spawn(connection.start)
         return connection
 
     async def begin(self, early=b""):

@@ -30,10 +30,17 @@ def meshd() -> list[str]:
 
 
 def free_port() -> int:
-    """A port that nothing listens on, for programs that cannot take port 0."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """A port that nothing listens on, for a program that cannot take port 0; nobody else is given it while we live.
+
+    It stays bound here without being listened on. Who says SO_REUSEADDR, as servers do, may listen on it nevertheless;
+    the kernel gives it to no one else, where even a connection that has just ended would keep the program from it.
+    """
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", 0))
+    port = sock.getsockname()[1]
+    sock.detach()
+    return port
 
 
 def until(condition, seconds: float = 15.0, what: str = "the condition"):

@@ -7,12 +7,15 @@ import trio
 from support.background import in_background
 from support.ca import MeshCA
 from support.h2_peers import HyperPeer
+from support.h2_upstream import Script, Upstream
+from support.http2 import settings
 from support.origin import Origin
 from support.requests import request
 
 from meshd.core import flags
 from meshd.core.endpoint import Endpoint, Tls
 from meshd.core.errors import Resend, StreamBroken, UpstreamError
+from meshd.net import wait
 from meshd.net.dial import Dialler
 from meshd.net.stream import PlainStream
 from meshd.net.sweep import Sweeper
@@ -83,7 +86,8 @@ class Http2Server:
                 for number in self.peer.ended:
                     self.peer.answer(number, 204, end=True)
                 self.peer.ended.clear()
-                await stream.send(self.peer.say())
+                if answer := self.peer.say():
+                    await stream.send(answer)
         except StreamBroken:
             pass
         stream.close()
@@ -135,6 +139,54 @@ async def test_with_tls_the_endpoint_chooses(credentials, offered, kind):
                 connection.close()
 
     await in_background(run)
+
+
+async def of_http2(address, within=5.0):
+    """Whether a connection to that address has room beside 0, 6 and 7 exchanges, or why there is none."""
+    host, _, port = address.rpartition(":")
+    sweeper, made = Sweeper(), []
+
+    async def body():
+        wait.start(sweeper.run)
+        try:
+            connection = await make_connector(within, sweeper)(Endpoint(host, int(port)), http2=True)
+            made.append([connection.has_room(leases) for leases in (0, 6, 7)])
+            connection.close()
+        except UpstreamError as error:
+            made.append(error)
+
+    await wait.background.run(body)
+    assert wait.background.crashes == 0
+    return made[0]
+
+
+async def test_a_connection_of_http2_is_there_when_its_server_has_said_what_it_takes():
+    with Upstream() as upstream:
+        upstream.play(Script((("send", settings(streams=7)),), early=True))
+        had_room = await of_http2(upstream.address)
+    assert had_room == [True, True, False]
+
+
+async def test_a_server_that_lets_nobody_begin_is_one_that_cannot_be_reached():
+    with Upstream() as upstream:
+        upstream.play(Script((("send", settings(streams=0)),), early=True))
+        error = await of_http2(upstream.address)
+    assert (error.status, error.flag, error.retry) == (503, flags.CONNECTION_FAILURE, Resend.UNSENT)
+    assert "the server lets no request begin" in error.details
+
+
+async def test_a_server_that_does_not_speak_is_not_waited_for_longer_than_for_a_connection():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        error = await of_http2(f"127.0.0.1:{listener.getsockname()[1]}", within=0.1)
+    assert (error.status, error.flag, error.retry) == (504, flags.CONNECTION_FAILURE, Resend.UNSENT)
+    assert "timed out" in error.details
+
+
+async def test_a_server_that_speaks_something_else_has_done_nothing_with_the_request():
+    with Origin() as origin:
+        origin.on_accept = lambda sock: sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        error = await of_http2(origin.address)
+    assert (error.status, error.flag, error.retry) == (502, flags.UPSTREAM_PROTOCOL, Resend.UNSENT)
 
 
 def test_it_says_what_it_is():

@@ -215,7 +215,7 @@ async def test_nonsense_in_a_body_too():
 
 def test_what_the_pool_asks_is_what_the_stream_says():
     connection = make_connection()
-    assert (connection.streams, connection.has_room()) == (1, False)
+    assert (connection.streams, connection.has_room(1)) == (1, False)
     assert (connection.born, connection.idle_since, connection.uses) == (5.0, 5.0, 0)
     assert (connection.is_stale(), connection.is_quiet()) == (False, False)
     connection.stream.stale = connection.stream.quiet = True

@@ -1,7 +1,6 @@
 """Requests over one HTTP/2 connection: how each ends, and who may send it again."""
 
 import pytest
-import trio
 from support.background import in_background, settled
 from support.h2_peers import PEERS
 from support.http2 import LIBRARIES, SETTINGS, data, frames, headers, settings
@@ -15,6 +14,7 @@ from meshd.http.h2_client import ClientSession
 from meshd.http.h2_events import Code, code_name
 from meshd.http.h2_floods import LIMITS
 from meshd.http.h2_frames import Kind, frame
+from meshd.net import wait
 from meshd.net.sweep import Sweeper
 from meshd.upstream import http2
 from meshd.upstream.http2 import PING_AFTER, PING_LIMIT, Http2Connection
@@ -40,7 +40,7 @@ def connected(body):
         stream = Joined()
         stream.say(SETTINGS)
         connection = Http2Connection(stream, 0.0, Sweeper())
-        connection.start()
+        await connection.start()
         await settled()
         stream.take_written()
         await body(connection, stream)
@@ -87,7 +87,7 @@ async def test_an_exchange_from_end_to_end(kind):
         peer = kind(client=False)
         stream = Joined(peer)
         connection = Http2Connection(stream, 0.0, Sweeper())
-        connection.start()
+        wait.spawn(connection.start)
         carrier = connection.open()
         await carrier.send_request(post("/up"), b"one ", end=False)
         await carrier.send(b"two")
@@ -197,7 +197,7 @@ FAILURES = {
     ),
     "lost in the middle": (headers(1, OK) + b"!", 3, flags.CONNECTION_TERMINATION, Resend.IF_SAFE),
     "nonsense on the stream": (data(1, b"x"), 3, flags.UPSTREAM_PROTOCOL, Resend.IF_SAFE),
-    "nonsense on the connection": (data(0, b"x"), 3, flags.CONNECTION_TERMINATION, Resend.IF_SAFE),
+    "nonsense on the connection": (data(0, b"x"), 3, flags.UPSTREAM_PROTOCOL, Resend.IF_SAFE),
 }
 
 
@@ -217,9 +217,9 @@ async def test_who_may_send_it_again(name, orderly):
         assert (failure.status, failure.flag, failure.retry) == (502, flag, resend)
         when = AFTER if octets.startswith(headers(1, OK)[:3]) and octets[3] == Kind.HEADERS else BEFORE
         assert failure.details.startswith(f"upstream_reset_{when}_response_started{{")
-        if flag == flags.CONNECTION_TERMINATION and name != "nonsense on the connection":
+        if flag == flags.CONNECTION_TERMINATION:
             assert failure.details.endswith("{the peer closed the connection}" if orderly else f"{{{LOSS}}}")
-        dead = flag == flags.CONNECTION_TERMINATION or "GOAWAY" in name
+        dead = flag == flags.CONNECTION_TERMINATION or name == "nonsense on the connection" or "GOAWAY" in name
         assert connection.is_stale() is dead
         assert carrier.done(whole=False) is not dead
 
@@ -278,7 +278,7 @@ async def test_a_request_that_finds_no_room_was_never_sent(name):
         stream.say(FULL[name]) if FULL[name] else stream.break_off(LOSS)
         await settled()
         stream.take_written()
-        assert not connection.has_room()
+        assert not connection.has_room(0)
         with pytest.raises(UpstreamError) as caught:
             await connection.open().send_request(request(), b"", end=True)
         assert (caught.value.flag, caught.value.retry) == (flags.REMOTE_RESET, Resend.UNSENT)
@@ -299,12 +299,13 @@ async def test_as_many_exchanges_as_the_peer_takes():
         await settled()
         assert connection.streams == 100
         first = await begin(connection)
-        assert connection.has_room()
+        assert connection.has_room(1)
+        assert not connection.has_room(2)  # another was given it that has not begun yet
         await begin(connection)
-        assert not connection.has_room()
+        assert not connection.has_room(2)
         stream.say(headers(1, OK, end=True))
         await first.read_head()
-        assert connection.has_room()
+        assert connection.has_room(1)
         assert not connection.is_quiet()
         assert connection.identity is None
 
@@ -366,43 +367,31 @@ def websocket():
     return head
 
 
-async def upgrading(carrier, outcomes):
-    try:
-        await carrier.send_request(websocket(), b"", end=True)
-        outcomes.append("sent")
-    except UpstreamError as error:
-        outcomes.append(error)
-
-
-UPGRADES = {
-    "taken": (lambda carrier, stream: stream.say(settings(connect=1)), None),
-    "not taken": (lambda carrier, stream: stream.say(SETTINGS), (flags.UPSTREAM_PROTOCOL, Resend.NEVER)),
-    "lost": (lambda carrier, stream: stream.break_off(LOSS), (flags.REMOTE_RESET, Resend.UNSENT)),
-    "cut": (lambda carrier, stream: carrier.abort("cut"), (flags.REMOTE_RESET, Resend.UNSENT)),
-}
-
-
-@pytest.mark.parametrize("name", UPGRADES)
-async def test_an_upgrade_waits_until_the_server_has_said_what_it_takes(name, autojump_clock):
-    happens, wanted = UPGRADES[name]
+async def upgraded(first):
+    """What becomes of a WebSocket on a connection whose peer begins with `first`."""
+    outcomes = []
 
     async def run():
         stream = Joined()
+        stream.say(first)
         connection = Http2Connection(stream, 0.0, Sweeper())
-        connection.start()
-        carrier, outcomes = connection.open(), []
-        http2.wait.spawn(upgrading, carrier, outcomes)
-        await trio.sleep(1)
-        assert outcomes == []
-        happens(carrier, stream)
-        await trio.sleep(1)
-        [outcome] = outcomes
-        if wanted is None:
-            assert outcome == "sent"
-            stream.say(headers(1, OK) + data(1, b"frame"))
-            assert (await carrier.read_head()).status == 200
-            assert await carrier.stream.receive() == b"frame"
-        else:
-            assert (outcome.flag, outcome.retry) == wanted
+        await connection.start()
+        carrier = connection.open()
+        try:
+            await carrier.send_request(websocket(), b"", end=True)
+        except UpstreamError as error:
+            outcomes.append(error)
+            return
+        stream.say(headers(1, OK) + data(1, b"frame"))
+        assert (await carrier.read_head()).status == 200
+        outcomes.append(await carrier.stream.receive())
 
     await in_background(run)
+    return outcomes[0]
+
+
+async def test_an_upgrade_needs_a_server_that_has_said_it_takes_them():
+    assert await upgraded(settings(connect=1)) == b"frame"
+    refused = await upgraded(SETTINGS)
+    assert (refused.status, refused.flag, refused.retry) == (502, flags.UPSTREAM_PROTOCOL, Resend.NEVER)
+    assert "declare its port http" in refused.details

@@ -117,3 +117,31 @@ async def test_an_old_shared_connection_takes_nobody_more():
     assert pool.take(connection.born + 200.0) is None
     pool.release(connection, connection.born + 200.0, reusable=True)
     assert connection.closed
+
+
+async def test_a_fresh_connection_is_given_to_no_more_than_its_peer_lets_begin(autojump_clock):
+    """None of them has begun when the last of them is given it."""
+    dialler = FakeDialler(streams=100, granted=2, by_hand=True)
+    pool = make_pool(dialler, multiplexed=True)
+    async with trio.open_nursery() as nursery:
+        waiters = await line_up(nursery, pool, *[NEVER] * 5)
+        for turn in range(3):
+            dialler.under_way[0].succeed()
+            await settled()
+            assert [waiter.connection for waiter in waiters].count(dialler.made[turn]) == min(2, 5 - 2 * turn)
+
+
+async def test_an_idle_connection_whose_peer_lets_nobody_begin_is_passed_over(autojump_clock):
+    dialler = FakeDialler(streams=2)
+    pool = make_pool(dialler)
+    full = await pool.acquire(now())
+    pool.release(full, now(), reusable=True)
+    full.room = False  # SETTINGS_MAX_CONCURRENT_STREAMS of 0
+    assert pool.take(now()) is None
+    other = await pool.acquire(now())
+    assert other is not full
+    pool.release(other, now(), reusable=True)
+    assert pool.take(now()) is other
+    full.room = True
+    other.room = False
+    assert pool.take(now()) is full

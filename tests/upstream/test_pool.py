@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.background import in_background, settled
 from support.connections import FakeConnection, FakeDialler, refused
-from support.pools import NEVER, fail_slowly, line_up, make_pool, now
+from support.pools import NEVER, Waiter, fail_slowly, line_up, make_pool, now
 
 from meshd.core import flags
 from meshd.core.errors import Resend, UpstreamError
@@ -412,3 +412,33 @@ async def test_whose_peer_is_not_trusted_any_more_takes_no_other_request(streams
         pool.release(leased, now(), reusable=True)
     assert leased.closed
     assert pool.live == 1
+
+
+async def test_more_than_one_is_dialled_where_one_does_not_serve_all_in_line(autojump_clock):
+    dialler = FakeDialler(streams=100, by_hand=True)
+    pool = make_pool(dialler, multiplexed=True, max_pending=1000)
+    async with trio.open_nursery() as nursery:
+        for _ in range(250):
+            Waiter(nursery, pool, NEVER)
+        await settled()
+        assert (dialler.begun, pool.statistics().waiting) == (3, 247)
+        while dialler.under_way:
+            dialler.under_way[0].succeed()
+            await settled()
+    assert pool.statistics().leased == 3
+
+
+@pytest.mark.parametrize("leases", [0, 1])
+async def test_those_in_line_are_served_when_a_peer_lets_more_begin(leases, autojump_clock):
+    pool = make_pool(FakeDialler(streams=3), max_connections=1)
+    held = await pool.acquire(now())
+    async with trio.open_nursery() as nursery:
+        held.room = False
+        waiters = await line_up(nursery, pool, NEVER, NEVER)
+        if not leases:
+            pool.release(held, now(), reusable=True)
+        pool.sweep(now())
+        assert pool.statistics().waiting == 2
+        held.room = True
+        pool.sweep(now())
+    assert [waiter.connection for waiter in waiters] == [held, held]
