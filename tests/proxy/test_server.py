@@ -48,7 +48,7 @@ async def test_who_waits_at_a_cluster_that_a_reload_replaced_waits_no_longer_tha
             await pool.acquire(trio.current_time(), trio.current_time() + 1.0)
         pool.release(leased, trio.current_time(), reusable=True)
         assert leased.closed
-        nursery.cancel_scope.cancel()
+        await server.drain(trio.current_time())
 
 
 def test_a_cluster_that_a_reload_replaced_and_nobody_uses_is_forgotten():
