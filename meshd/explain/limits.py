@@ -81,11 +81,11 @@ class _Bounds:
         were it none of the others, there would be room for this one."""
         return draw.limit.rate.shortage(max(self._counted - now, 0.0), 0.0) < -MARGIN
 
-    def charge(self, draw: Draw, now: float, *, certain: bool) -> None:
-        """A token was taken, for certain or not."""
+    def charge(self, draw: Draw, now: float, *, certain: bool, before: bool = False) -> None:
+        """A token was taken, for certain or not; `before`: if not now, then by one that came before."""
         rate, latest = draw.limit.rate, now + GRAIN
         if certain:
-            self.early = max(self.early, now) + rate.interval
+            self.early = (self.early if before else max(self.early, now)) + rate.interval
             self._counted = max(self._counted, latest) + rate.interval
             self._charged.append(now)
         self.late = min(max(self.late, latest) + rate.interval, latest + rate.interval * rate.burst)
@@ -124,5 +124,6 @@ def _take(request: Request[T], buckets: Sequence[_Bounds], near: float) -> Room:
     for draw, bounds, _ in drawn:
         # Rule 1 leaves open which of several found room, but not how many, where nothing else has a say.
         counted = not doubt or (len(drawn) == 1 and bounds.has_place(draw, request.at))
-        bounds.charge(draw, request.at, certain=counted and request.arrives and draw.certain)
+        certain = counted and request.arrives and draw.certain
+        bounds.charge(draw, request.at, certain=certain, before=bool(doubt))
     return None if doubt else True, doubt

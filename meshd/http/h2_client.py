@@ -16,10 +16,7 @@ from meshd.http.h2_stream import Departure, Stream
 from meshd.http.h2_wire import WireSession
 from meshd.http.limits import RESPONSE_LIMITS, Limits
 
-_STREAMS: Final = 100
-_WINDOW: Final = 65535
-# So many streams that nobody reads fill the window of all: one response less than may be under way stops no other.
-_OFFER: Final = Offer(_STREAMS, _WINDOW, _STREAMS * _WINDOW, header_list=RESPONSE_LIMITS.head)
+_OFFER: Final = Offer(header_list=RESPONSE_LIMITS.head)
 
 
 class ClientSession(WireSession):

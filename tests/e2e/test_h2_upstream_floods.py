@@ -160,8 +160,7 @@ def test_a_row(rig, name, version):
     assert got.lives == (got.status != ABORTED or version == "HTTP/2"), "what is of one request is not of the next"
     codes = ROWS[name]["expectation"].get("goaway_codes")
     if codes:
-        said = rig.upstream.heard[0].goaway
-        assert said is not None
+        said = until(lambda: rig.upstream.heard[0].goaway, what="the app hears why")
         assert said[0] in codes
     if name not in ONCE:
         assert len(rig.upstream.requests) == 1, "a POST that may have been executed is sent once"

@@ -144,3 +144,14 @@ def test_workers_may_not_know_what_others_have_taken():
         for workers, wanted in ((1, one), (2, many)):
             found = [passes for _, (passes, _) in replay(requests, since=frozenset(), workers=workers)]
             assert found == wanted
+
+
+def test_a_token_that_an_earlier_request_may_have_taken_is_not_laid_to_a_later_one():
+    """The bucket was said to be fuller later than it was, and the last request to be limited, which it was not."""
+    world = world_of(
+        limit({"requests": 1, "per": "second"}, {"requests": 1, "per": "second", "match": {"method": "GET"}})
+    )
+    asked = [(inbound(), 1.0), (inbound(), 1.0), (inbound(), 2.0), (inbound("PUT"), 2.5), (inbound(), 3.0)]
+    lines = [log_line(world, question, at=at) for question, at in asked]
+    assert [line["response_flags"] for line in lines] == ["-", "RL", "-", "RL", "-"]
+    assert counted(world, lines, None).changes == {}
