@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from support.origin import Origin, ok
-from support.processes import program
+from support.processes import program, until
 from support.wire import RawClient
 
 ALLOW = """
@@ -193,8 +193,10 @@ def test_connections_between_sidecars_are_kept(pair):
     admin = origin.client.address("admin")
     for _ in range(20):
         call(address)
-    clusters = json.loads(curl(f"http://{admin}/clusters"))
-    text = json.dumps(clusters)
-    dialled = [int(number) for number in re.findall(r'"dialled": (\d+)', text)]
-    assert dialled
-    assert max(dialled) <= 4
+
+    def dialled():
+        """By every worker that has told of itself yet."""
+        text = json.dumps(json.loads(curl(f"http://{admin}/clusters")))
+        return [int(number) for number in re.findall(r'"dialled": (\d+)', text)]
+
+    assert max(until(dialled, what="the account of a worker")) <= 4
