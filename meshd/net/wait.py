@@ -235,20 +235,22 @@ class Background:
         With a `reactor` what is spawned runs on that, otherwise as trio tasks.
         """
         global _reactor, now  # noqa: PLW0603  # one a process, as there is one data path a process
-        async with trio.open_nursery() as nursery:
-            self.nursery = nursery
-            try:
-                if reactor is not None:
-                    nursery.start_soon(reactor.run)
-                    _reactor = reactor
-                    if isinstance(trio.lowlevel.current_clock(), Clock):
-                        now = time.perf_counter
-                await body()
-            finally:
-                self.nursery = None
-                nursery.cancel_scope.cancel()
-        _reactor = None
-        now = trio.current_time
+        try:
+            async with trio.open_nursery() as nursery:
+                self.nursery = nursery
+                try:
+                    if reactor is not None:
+                        nursery.start_soon(reactor.run)
+                        _reactor = reactor
+                        if isinstance(trio.lowlevel.current_clock(), Clock):
+                            now = time.perf_counter
+                    await body()
+                finally:
+                    self.nursery = None
+                    nursery.cancel_scope.cancel()
+        finally:  # also when it was cancelled, or `body` failed
+            _reactor = None
+            now = trio.current_time
 
     def start(self, fn: Callable[[*Ts], Awaitable[None]], *args: *Ts) -> None:
         """Start `fn(*args)` as a trio task. Nothing is started once the worker is ending."""

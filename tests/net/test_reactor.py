@@ -324,3 +324,21 @@ async def test_an_event_wakes_coroutines_and_trio_tasks_alike():
 
     await serving(body)
     assert sorted(woken) == ["coroutine", "task"]
+
+
+async def test_a_data_path_that_was_cancelled_leaves_its_reactor_to_nobody():
+    """Whatever ran in the process afterwards waited for a reactor that stepped nothing."""
+    with trio.move_on_after(0.01):
+        await serving(trio.sleep_forever)
+    event = wait.Event()
+
+    async def ring():
+        event.set()
+
+    async def body():
+        wait.spawn(ring)
+        with trio.fail_after(5):
+            await event.wait()
+
+    await wait.background.run(body)
+    assert wait.now is trio.current_time
