@@ -83,12 +83,18 @@ def retry_policy(policy: BackendPolicy) -> RetryPolicy:
     base = RetryPolicy(
         attempts=retry.attempts,
         codes=frozenset(retry.codes),
+        headers=frozenset(name.lower().encode() for name in retry.headers),
         backoff_base=retry.backoff.base,
         backoff_max=retry.backoff.max,
+        resets=tuple(
+            (each.name.lower().encode(), each.format == "UNIX_TIMESTAMP") for each in retry.backoff.reset_headers
+        ),
+        reset_max=retry.backoff.reset_max,
         buffer=retry.buffer_limit,
         safe_methods=frozenset(method.encode() for method in retry.methods),
     )
     if retry.on is None:
-        return replace(base, safe_only=base.safe_only | {"retriable-status-codes"}) if retry.codes else base
+        listed = {"retriable-status-codes"} if retry.codes else set()
+        return replace(base, safe_only=base.safe_only | listed | ({"retriable-headers"} if retry.headers else set()))
     wanted = frozenset(retry.on)
     return replace(base, any_method=base.any_method & wanted, safe_only=wanted - base.any_method)

@@ -35,9 +35,11 @@ RetryCondition = Literal[
     "reset",
     "reset-before-request",
     "connect-failure",
+    "envoy-ratelimited",
     "retriable-4xx",
     "refused-stream",
     "retriable-status-codes",
+    "retriable-headers",
     "cancelled",
     "deadline-exceeded",
     "internal",
@@ -71,11 +73,22 @@ class Budget(Model):
     window: LongDuration = 10.0
 
 
+class ResetHeader(Model):
+    """A response field that says when to come back: in so many seconds, or at a time since 1970."""
+
+    name: HeaderName
+    format: Literal["SECONDS", "UNIX_TIMESTAMP"] = "SECONDS"
+
+
 class Backoff(Model):
-    """Full jitter: before retry N a wait of 0 to (2^N - 1) times `base`, never more than `max`."""
+    """Full jitter: before retry N a wait of 0 to (2^N - 1) times `base`, never more than `max`. Where a response has
+    one of `resetHeaders` that asks for no more than `resetMax`, the wait is what it says, and up to half as much again.
+    """
 
     base: LongDuration = 0.025
     max: LongDuration = 0.25
+    reset_headers: Many[ResetHeader] = ()
+    reset_max: LongDuration = 300.0
 
     def faults(self) -> Iterator[Fault]:
         """The most is not less than the first."""
@@ -92,6 +105,7 @@ class Retry(Model):
     attempts: Annotated[int, Field(ge=0, le=10)] = 1
     on: Many[RetryCondition] | None = None
     codes: Many[StatusCode] = ()
+    headers: Many[HeaderName] = ()
     methods: Many[HeaderName] = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
     budget: Annotated[Budget | None, Nullable()] = Field(default_factory=Budget)
     backoff: Backoff = Field(default_factory=Backoff)
@@ -105,10 +119,14 @@ class Retry(Model):
         if self.hedge_on_per_try_timeout and self.per_try_timeout is None:
             yield Fault(("perTryTimeout",), "required with 'hedgeOnPerTryTimeout'", rule="missing")
         yield from repeats(("on",), self.on or ())
-        if self.codes and self.on is not None and "retriable-status-codes" not in self.on:
-            yield Fault(("codes",), "only looked at with 'retriable-status-codes' in 'on'", "add it to 'on'")
-        if self.on and "retriable-status-codes" in self.on and not self.codes:
-            yield Fault(("codes",), "required with 'retriable-status-codes' in 'on'", rule="missing")
+        for name, listed, condition in (
+            ("codes", self.codes, "retriable-status-codes"),
+            ("headers", self.headers, "retriable-headers"),
+        ):
+            if listed and self.on is not None and condition not in self.on:
+                yield Fault((name,), f"only looked at with '{condition}' in 'on'", "add it to 'on'")
+            if self.on and condition in self.on and not listed:
+                yield Fault((name,), f"required with '{condition}' in 'on'", rule="missing")
 
 
 class BackendTls(Model):

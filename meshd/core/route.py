@@ -16,6 +16,8 @@ class RetryPolicy:
     headers: frozenset[bytes] = frozenset()  # retriable-headers: response fields by lower-case name; safe methods only
     backoff_base: float = 0.025  # seconds
     backoff_max: float = 0.25
+    resets: tuple[tuple[bytes, bool], ...] = ()  # response fields that say when to come back; True: as a time of day
+    reset_max: float = 300.0  # seconds; what asks for more is passed over
     buffer: int = 65536  # octets of body kept for sending again
     safe_methods: frozenset[bytes] = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 

@@ -35,7 +35,7 @@ from meshd.telemetry.tracing import hang_under
 from meshd.upstream.cluster import Cluster
 from meshd.upstream.connection import Connection
 from meshd.upstream.pool import Pool
-from meshd.upstream.retry import backoff, may_be_failure, may_hedge, should_retry
+from meshd.upstream.retry import PATIENCE, asked_pause, backoff, may_be_failure, may_hedge, should_retry
 
 log = logging.getLogger(__name__)
 HOLD_STEP = 0.1  # seconds between two looks while an injected delay lasts
@@ -199,9 +199,10 @@ class _Trip:
                 self._drop()
                 self._end(attempt)
                 return None
-        elif may_be_failure(response) and await self._again(attempt, response):
+        elif may_be_failure(response, self.policy) and (pause := self._again(attempt, response)) is not None:
             self._drop()
             self._end(attempt)
+            await self._rest(pause)
             return None
         return response
 
@@ -211,7 +212,8 @@ class _Trip:
         if self.rival is not None:
             if await self.rival.finish_race():
                 return
-        elif isinstance(failure, UpstreamError) and await self._again(attempt, failure):
+        elif isinstance(failure, UpstreamError) and (pause := self._again(attempt, failure)) is not None:
+            await self._rest(pause)
             return
         raise failure from None
 
@@ -283,8 +285,8 @@ class _Trip:
     def _watch(self, ticket: object) -> None:
         self.flight.ticket = ticket  # type: ignore[assignment]  # the pool's own Ticket has `expire`
 
-    async def _again(self, attempt: Attempt, outcome: UpstreamError | ResponseHead) -> bool:
-        """Ask the retry policy; when it says yes, wait out the back-off."""
+    def _again(self, attempt: Attempt, outcome: UpstreamError | ResponseHead) -> float | None:
+        """Ask the retry policy: the seconds to wait before the next attempt, None when there is to be none."""
         exchange, cluster = self.exchange, self.cluster
         replayable = self.upload is None or self.upload.replayable
         now = wait.now()
@@ -294,10 +296,28 @@ class _Trip:
         if not decision.retry:
             if decision.flag:
                 exchange.flag(decision.flag)
-            return False
-        if not decision.at_once:
-            await wait.sleep_until(now + backoff(len(exchange.attempts), self.policy, random))
-        return self.flight.cause is None
+            return None
+        if decision.at_once:
+            return 0.0
+        if self.policy.resets and isinstance(outcome, ResponseHead):
+            asked = asked_pause(outcome, self.policy, wait.wall_clock())
+            if asked is not None:
+                if now + asked * PATIENCE < exchange.deadline:
+                    return asked * (1 + random.random() * (PATIENCE - 1))
+                attempt.verdict = f"no time left before the deadline for a pause of {asked:.0f} s, as was asked for"
+                return None
+        return backoff(len(exchange.attempts), self.policy, random)
+
+    async def _rest(self, pause: float) -> None:
+        """Wait between two attempts, but not for a client that has left meanwhile, nor past the deadline."""
+        flight = self.flight
+        flight.attempt_deadline = flight.attempt_idle_timeout = NEVER
+        until = wait.now() + pause
+        flight.touch(until)
+        while flight.cause is None and wait.now() < until:
+            await wait.sleep_until(min(until, wait.now() + HOLD_STEP))
+        if flight.cause is not None:
+            raise self._translate(UpstreamError(504, flags.REQUEST_TIMEOUT, flight.cause.value))
 
     async def _relay(self, response: ResponseHead) -> None:
         """Let policies see the response, then pass it on."""

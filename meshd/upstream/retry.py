@@ -39,6 +39,9 @@ OF_STATUS: Final = {
     503: GATEWAY_ERROR,
     504: GATEWAY_ERROR,
 }
+PATIENCE: Final = 1.5  # times what a response asks to wait: jitter, so that not everybody comes back at once
+MOST_DIGITS: Final = 12
+TELLING: Final = frozenset({b"grpc-status", b"x-envoy-ratelimited"})  # fields that are a condition with any status
 # Met only when the policy lists codes or fields, which is asking for them.
 LISTED: Final = frozenset({"retriable-status-codes", "retriable-headers"})
 
@@ -105,12 +108,12 @@ def should_retry(
     return Decision(retry=True, reason=reason, at_once=at_once)
 
 
-def may_be_failure(response: ResponseHead) -> bool:
-    """Whether it is worth asking the retry policy about this response: most are answers."""
-    if response.status >= 400:
+def may_be_failure(response: ResponseHead, policy: RetryPolicy) -> bool:
+    """Whether it is worth asking `should_retry` about this response: most are answers."""
+    if response.status >= 400 or policy.headers or policy.codes:
         return True
     for name, _ in response.headers:  # noqa: SIM110  # a generator costs more than the loop
-        if name == b"grpc-status":
+        if name in TELLING:
             return True
     return False
 
@@ -184,6 +187,18 @@ def _conditions_of_error(error: ProxyError) -> frozenset[str]:
     if error.flag in NO_CONNECTION:
         return CONNECT_FAILURE
     return REFUSED_STREAM if error.flag == flags.REMOTE_RESET else RESET_BEFORE_REQUEST
+
+
+def asked_pause(response: ResponseHead, policy: RetryPolicy, wall_clock: float) -> float | None:
+    """Seconds that a response asks to wait before the next attempt, by the first field of the policy that says so and
+    asks for no more than is allowed; None when none does. `wall_clock`: seconds since 1970."""
+    for name, is_time in policy.resets:
+        value = response.get(name)
+        if value is not None and len(value) <= MOST_DIGITS and value.isdigit():
+            seconds = int(value) - wall_clock if is_time else float(value)
+            if 0 < seconds <= policy.reset_max:
+                return seconds
+    return None
 
 
 def longest_backoff(n: int, policy: RetryPolicy) -> float:

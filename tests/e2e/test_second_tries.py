@@ -31,7 +31,21 @@ HEDGE = """
       targetRefs: [{kind: ServiceEntry, name: hedge-test}]
       retry: {perTryTimeout: 100ms, hedgeOnPerTryTimeout: true, attempts: 1}
 """
-POLICIES = {"idle.test": IDLE, "hedge.test": HEDGE}
+AGAIN = """
+    apiVersion: meshd.dev/v1alpha1
+    kind: BackendPolicy
+    metadata: {name: again, namespace: default}
+    spec:
+      targetRefs: [{kind: ServiceEntry, name: again-test}]
+      timeout: 4s
+      retry:
+        attempts: 1
+        on: [retriable-status-codes, retriable-headers]
+        codes: [429]
+        headers: [X-Again]
+        backoff: {resetHeaders: [{name: Retry-After}, {name: X-RateLimit-Reset, format: UNIX_TIMESTAMP}]}
+"""
+POLICIES = {"idle.test": IDLE, "hedge.test": HEDGE, "again.test": AGAIN}
 
 
 @pytest.fixture(scope="module")
@@ -199,3 +213,40 @@ def test_a_post_is_not_hedged(pair):
     with Race(pair, waits, answers(b"second")) as race:
         assert pair.call("hedge.test", "/post", "POST", b"once").status == 504
         assert len(race.asked) == 1
+
+
+# -- what the app says of it ------------------------------------------------------------------------------------------
+
+
+def first(pair, answer):
+    """The app answers so once, then as always."""
+
+    def behave(wire, request):
+        wire.sock.sendall(answer if len(pair.origin.requests) == 1 else ok())
+
+    pair.origin.behave = behave
+
+
+@pytest.mark.parametrize("field", ["Retry-After", "X-RateLimit-Reset"])
+def test_the_next_attempt_comes_when_the_app_asks_for_it(pair, field):
+    value = 1 if field == "Retry-After" else int(time.time()) + 2
+    first(pair, f"HTTP/1.1 429 Slow Down\r\n{field}: {value}\r\nContent-Length: 0\r\n\r\n".encode())
+    answer = pair.call("again.test")
+    assert (answer.status, len(pair.origin.requests)) == (200, 2)
+    assert answer.seconds >= 0.99
+
+
+def test_a_pause_that_the_deadline_does_not_allow_is_none(pair):
+    first(pair, b"HTTP/1.1 429 Slow Down\r\nRetry-After: 3\r\nContent-Length: 0\r\n\r\n")
+    answer = pair.call("again.test")
+    assert (answer.status, len(pair.origin.requests)) == (429, 1)
+    assert answer.fields["retry-after"] == "3"
+
+
+def test_a_field_that_the_policy_lists_is_tried_again_whatever_the_status(pair):
+    first(pair, ok(b"not yet", b"X-Again: yes"))
+    answer = pair.call("again.test")
+    assert (answer.status, answer.body, len(pair.origin.requests)) == (200, b"ok", 2)
+    pair.origin.take()
+    first(pair, ok(b"not yet", b"X-Again: yes"))
+    assert pair.call("again.test", method="POST").body == b"not yet"

@@ -18,7 +18,15 @@ from meshd.core.head import ResponseHead
 from meshd.core.route import NO_RETRY, RetryPolicy
 from meshd.upstream.budget import Budget
 from meshd.upstream.http1 import Http1Connection
-from meshd.upstream.retry import backoff, longest_backoff, may_hedge, should_retry
+from meshd.upstream.retry import (
+    NOT_ASKED,
+    asked_pause,
+    backoff,
+    longest_backoff,
+    may_be_failure,
+    may_hedge,
+    should_retry,
+)
 
 DEFAULT = RetryPolicy()
 SAFE = (b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE")
@@ -139,6 +147,28 @@ def test_codes_and_fields_are_conditions_once_they_are_listed():
     assert decide(answered(200, (b"x-again", b"1")), on(headers=frozenset({b"x-again"}))).retry
     assert not decide(answered(200, (b"x-once", b"1")), on(headers=frozenset({b"x-again"}))).retry
     assert not decide(answered(418), on(codes=frozenset({418})), make_exchange(b"POST")).retry
+
+
+@given(
+    status=st.sampled_from([200, 204, 302, 400, 409, 429, 500, 503]),
+    fields=st.lists(st.sampled_from([(b"grpc-status", b"14"), (b"x-envoy-ratelimited", b"1"), (b"x-again", b"1")])),
+    policy=st.builds(
+        RetryPolicy,
+        safe_only=st.frozensets(st.sampled_from(CONDITIONS)),
+        codes=st.frozensets(st.sampled_from([200, 302, 503])),
+        headers=st.frozensets(st.just(b"x-again")),
+    ),
+)
+def test_nothing_that_deserves_a_second_try_is_passed_over(status, fields, policy):
+    """Fields and codes that a policy lists were looked for in failures only."""
+    response = answered(status, *fields)
+    assert may_be_failure(response, policy) or decide(response, policy) is NOT_ASKED
+
+
+def test_most_answers_are_not_asked_about():
+    assert not may_be_failure(answered(200, (b"content-type", b"text/plain")), DEFAULT)
+    assert may_be_failure(answered(404), DEFAULT)
+    assert may_be_failure(answered(200, (b"grpc-status", b"0")), DEFAULT)
 
 
 def test_by_default_what_the_app_answered_itself_stands():
@@ -364,3 +394,30 @@ def test_what_asks_for_another_protocol_is_not_tried_twice():
     exchange = make_exchange(b"GET")
     exchange.head.upgrade = b"websocket"
     assert not may_hedge(exchange, DEFAULT, Budget(), 1.0, whole=True).retry
+
+
+RESETS = RetryPolicy(resets=((b"retry-after", False), (b"x-ratelimit-reset", True)), reset_max=60.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        ([(b"retry-after", b"5")], 5.0),
+        ([(b"x-ratelimit-reset", b"1030")], 30.0),
+        ([(b"retry-after", b"Fri, 31 Dec 1999 23:59:59 GMT"), (b"x-ratelimit-reset", b"1030")], 30.0),
+        (
+            [(b"retry-after", b"61"), (b"x-ratelimit-reset", b"1001")],
+            1.0,
+        ),  # the first that asks for no more than is allowed
+        ([(b"retry-after", b"60")], 60.0),
+        ([(b"retry-after", b"0")], None),
+        ([(b"retry-after", b"-1")], None),
+        ([(b"retry-after", b"9" * 5000)], None),
+        ([(b"retry-after", b"5"), (b"retry-after", b"6")], None),
+        ([(b"x-ratelimit-reset", b"999")], None),  # over already
+        ([], None),
+    ],
+)
+def test_a_pause_that_a_response_asks_for(fields, seconds):
+    assert asked_pause(answered(429, *fields), RESETS, 1000.0) == seconds
+    assert asked_pause(answered(429, *fields), DEFAULT, 1000.0) is None
