@@ -12,6 +12,7 @@ from meshd.upstream.connection import Carrier
 
 NEVER = float("inf")
 STREAM_IDLE = 300.0  # seconds without a byte either way, until a route says otherwise
+LOOK = 0.1  # seconds between two looks at an exchange that only waits for the clock
 WATCH_AFTER = 0.05  # seconds an exchange runs before we look whether its client is still there
 
 
