@@ -252,7 +252,7 @@ def test_an_app_that_crashes_under_a_request_is_held_against_its_endpoint(mesh):
         def failures():
             with urllib.request.urlopen(f"http://{sidecar.address('admin')}/clusters", timeout=10) as answer:
                 [worker] = json.load(answer).values()
-            return sum(each["failures"] for each in worker["clusters"]["app.test:80"]["endpoints"])
+            return worker and sum(each["failures"] for each in worker["clusters"]["app.test:80"]["endpoints"])
 
         assert until(failures, what="the failure is counted") == 1
     finally:

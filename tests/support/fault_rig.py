@@ -122,7 +122,8 @@ class FaultRig:
 
     def cluster(self, service: str) -> dict:
         """What the worker says of a service, a second or two ago at most."""
-        return json.loads(self.admin("/clusters"))["worker-0"]["clusters"][f"{service}.test:80"]
+        worker = until(lambda: json.loads(self.admin("/clusters"))["worker-0"], what="the worker tells of itself")
+        return worker["clusters"][f"{service}.test:80"]
 
     def endpoint(self, service: str) -> dict:
         """The same of its only endpoint."""
