@@ -14,11 +14,11 @@ from meshd.http.h2_session import Session
 class ControlSession(Session):
     """A session that hears what its peer says of the connection."""
 
-    __slots__ = ("_expected_acks", "peer_last", "settled")
+    __slots__ = ("_expected_acks", "_settled", "peer_last")
 
     def __init__(self, offer: Offer, limits: FloodLimits, library: Library) -> None:
         super().__init__(offer, limits, library)
-        self.settled = False  # the peer's first SETTINGS have come
+        self._settled = False  # the peer's first SETTINGS have come
         self._expected_acks = 1
         self.peer_last: int | None = None  # what the peer's GOAWAY says of our streams
 
@@ -31,7 +31,7 @@ class ControlSession(Session):
     def _on_settings(self, frame: Frame) -> None:
         self._check_connection(frame, 0 if frame.flags & ACK else None)
         if frame.flags & ACK:
-            if not self.settled:
+            if not self._settled:
                 raise ConnectionFailed(Code.PROTOCOL_ERROR, "the first frame is not SETTINGS")
             if not self._expected_acks:
                 self._floods.glitch(self._now)
@@ -46,7 +46,7 @@ class ControlSession(Session):
         self._engine.feed_settings(frame.payload)
         if change := self._engine.peer_window - before:
             self._shift_windows(change)
-        self.settled = True
+        self._settled = True
         self._events.append(SettingsChanged(self._engine.peer_streams))
         self._events.append(WindowOpened(0))
 

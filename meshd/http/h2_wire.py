@@ -67,13 +67,13 @@ class WireSession(ControlSession):
         """Whether the peer is in the middle of its preface, its first settings or a header block: not to be waited for
         longer than for a request head.
         """
-        return not self.settled or self._block is not None or self._reader.partial
+        return not self._settled or self._block is not None or self._reader.partial
 
     def _hear(self, frame: Frame) -> None:
         kind = frame.kind
         if self._block is not None and (kind != Kind.CONTINUATION or frame.stream != self._block.frame.stream):
             raise ConnectionFailed(Code.PROTOCOL_ERROR, "another frame within a header block")
-        if not self.settled and kind != Kind.SETTINGS:
+        if not self._settled and kind != Kind.SETTINGS:
             raise ConnectionFailed(Code.PROTOCOL_ERROR, "the first frame is not SETTINGS")
         handler = self._HANDLERS.get(kind)
         if handler is None:

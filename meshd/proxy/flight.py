@@ -6,6 +6,7 @@ from typing import Protocol
 from meshd.core.exchange import Exchange
 from meshd.core.head import Headers, ResponseHead
 from meshd.http.events import End
+from meshd.net import wait
 from meshd.net.stream import Stream
 from meshd.proxy.cut import OVERDUE, Cut
 from meshd.upstream.connection import Carrier
@@ -87,6 +88,12 @@ class Flight:
     def touch(self, now: float) -> None:
         """Bytes moved: the idle clock starts again."""
         self.idle_deadline = now + self.idle_timeout
+
+    async def rest(self, until: float) -> None:
+        """Wait for the clock, but not once the exchange is cut; see `cause` then."""
+        self.touch(until)
+        while self.cause is None and wait.now() < until:
+            await wait.sleep_until(min(until, wait.now() + LOOK))
 
     def sweep(self, now: float) -> None:
         """End what is overdue; notice a client that left while we wait for the response."""

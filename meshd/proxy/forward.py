@@ -14,7 +14,7 @@ from meshd.core.reply import Reply
 from meshd.core.route import Target
 from meshd.net import wait
 from meshd.proxy.admit import admit
-from meshd.proxy.flight import LOOK, Flight
+from meshd.proxy.flight import Flight
 from meshd.proxy.gate import pass_gate
 from meshd.proxy.rescue import CRASHED, rescue
 from meshd.proxy.trip import Trip
@@ -55,9 +55,7 @@ async def _carry_question(plan: Plan, flight: Flight, cluster: str) -> None:
 
 async def _hold(flight: Flight, until: float) -> None:
     """Wait out an injected delay, but not for a client that has left, nor past the drain."""
-    flight.touch(until)
-    while flight.cause is None and wait.now() < until:
-        await wait.sleep_until(min(until, wait.now() + LOOK))
+    await flight.rest(until)
     if flight.cause is not None:
         flight.down.abort(flight.cause.value, 503)
         raise DownstreamError(0, flags.DOWNSTREAM_GONE, flight.cause.value)

@@ -18,7 +18,7 @@ from meshd.http.grpc import rewrite_timeout, status_of
 from meshd.http.upgrade import NONCE, ask, settle
 from meshd.net import wait
 from meshd.proxy.cut import OF_ATTEMPT, Cut, error_of
-from meshd.proxy.flight import LOOK, NEVER, Flight
+from meshd.proxy.flight import NEVER, Flight
 from meshd.proxy.hedge import Rival
 from meshd.proxy.mirror import Copies
 from meshd.proxy.relay import relay
@@ -250,10 +250,7 @@ class Trip:
         """Wait between two attempts, but not for a client that has left meanwhile, nor past the deadline."""
         flight = self.flight
         flight.attempt_deadline = flight.attempt_idle_timeout = NEVER
-        until = wait.now() + pause
-        flight.touch(until)
-        while flight.cause is None and wait.now() < until:
-            await wait.sleep_until(min(until, wait.now() + LOOK))
+        await flight.rest(wait.now() + pause)
         if flight.cause is not None:
             raise self._translate(UpstreamError(504, flags.REQUEST_TIMEOUT, flight.cause.value))
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.policy_pair import running_pair
 from support.processes import Sidecar
 
 from meshd.identity.ca import Authority, Order
@@ -120,3 +121,16 @@ def shared_mesh(tmp_path_factory):
     made = Mesh(tmp_path_factory.mktemp("mesh"))
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def running(request, shared_mesh, tmp_path_factory):
+    """A pair of sidecars under the POLICIES of the module that asks."""
+    with running_pair(shared_mesh, tmp_path_factory.mktemp("log"), request.module.POLICIES) as made:
+        yield made
+
+
+@pytest.fixture
+def pair(running):
+    """The same, with apps that answer everything and have seen nothing yet."""
+    return running.cleared()

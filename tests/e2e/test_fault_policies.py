@@ -4,9 +4,6 @@ import contextlib
 import http.client
 import time
 
-import pytest
-from support.policy_pair import running_pair
-
 FAULTS = """
     apiVersion: meshd.dev/v1alpha1
     kind: FaultPolicy
@@ -34,17 +31,6 @@ FAULTS = """
       rules: [{match: {path: {value: /at-the-server}}, abort: {status: 507}}]
 """
 POLICIES = {"fault.test": FAULTS}
-
-
-@pytest.fixture(scope="module")
-def running(shared_mesh, tmp_path_factory):
-    with running_pair(shared_mesh, tmp_path_factory.mktemp("log"), POLICIES) as pair:
-        yield pair
-
-
-@pytest.fixture
-def pair(running):
-    return running.cleared()
 
 
 def test_an_abort_never_reaches_the_app(pair):

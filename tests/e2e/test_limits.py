@@ -4,7 +4,7 @@ import http.client
 
 import pytest
 from support.origin import ok
-from support.policy_pair import pieces, running_pair
+from support.policy_pair import pieces
 
 LIMITS = """
     apiVersion: meshd.dev/v1alpha1
@@ -36,17 +36,6 @@ SIZES = """
           respond: {status: 200, body: "User-agent: *", headers: [{name: cache-control, value: no-store}]}
 """
 POLICIES = {"limit.test": LIMITS, "size.test": SIZES}
-
-
-@pytest.fixture(scope="module")
-def running(shared_mesh, tmp_path_factory):
-    with running_pair(shared_mesh, tmp_path_factory.mktemp("log"), POLICIES) as pair:
-        yield pair
-
-
-@pytest.fixture
-def pair(running):
-    return running.cleared()
 
 
 # -- rate limits ------------------------------------------------------------------------------------------------------

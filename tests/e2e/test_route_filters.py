@@ -4,7 +4,7 @@ import threading
 
 import pytest
 from support.origin import Hangup, always_ok
-from support.policy_pair import pieces, running_pair
+from support.policy_pair import pieces
 from support.processes import until
 
 CORS = """
@@ -55,17 +55,6 @@ SESSIONS = """
     spec: {targetRefs: [{kind: ServiceEntry, name: session-test}], stickySplit: "cookie:user"}
 """
 POLICIES = {"cors.test": CORS, "mirror.test": MIRROR, "session.test": SESSIONS}
-
-
-@pytest.fixture(scope="module")
-def running(shared_mesh, tmp_path_factory):
-    with running_pair(shared_mesh, tmp_path_factory.mktemp("log"), POLICIES) as pair:
-        yield pair
-
-
-@pytest.fixture
-def pair(running):
-    return running.cleared()
 
 
 # -- browsers ---------------------------------------------------------------------------------------------------------

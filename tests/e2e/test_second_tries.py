@@ -6,7 +6,6 @@ import time
 
 import pytest
 from support.origin import Hangup, always_ok, ok
-from support.policy_pair import running_pair
 
 IDLE = """
     apiVersion: meshd.dev/v1alpha1
@@ -46,17 +45,6 @@ AGAIN = """
         backoff: {resetHeaders: [{name: Retry-After}, {name: X-RateLimit-Reset, format: UNIX_TIMESTAMP}]}
 """
 POLICIES = {"idle.test": IDLE, "hedge.test": HEDGE, "again.test": AGAIN}
-
-
-@pytest.fixture(scope="module")
-def running(shared_mesh, tmp_path_factory):
-    with running_pair(shared_mesh, tmp_path_factory.mktemp("log"), POLICIES) as pair:
-        yield pair
-
-
-@pytest.fixture
-def pair(running):
-    return running.cleared()
 
 
 # -- silence ----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What ends an exchange under way, and when."""
 
 import pytest
+import trio
 from support.requests import exchange_of
 
 from meshd.proxy.cut import Cut
@@ -55,3 +56,14 @@ def test_the_whole_deadline_goes_before_that_of_an_attempt():
     made.exchange.deadline = 1.0
     made.sweep(2.0)
     assert made.cause is Cut.TIMEOUT
+
+
+async def test_a_rest_ends_with_its_time_or_with_the_exchange(autojump_clock):
+    made = flight()
+    began = trio.current_time()
+    await made.rest(began + 5)
+    assert trio.current_time() - began == pytest.approx(5)
+    assert made.idle_deadline == began + 305
+    made.cut(Cut.GONE)
+    await made.rest(trio.current_time() + 5)
+    assert trio.current_time() - began < 5.2
