@@ -1,7 +1,7 @@
 """What can fail, as exceptions. A verdict (denied, limited, no route) is not a failure: that is a `Reply`.
 
-An error carries four attributes to branch on and nothing else: `side`, `status`, `retry`, `flag`. `details` is for
-people. Foreign exceptions are translated once, at the border where they arise, with `from`.
+An error carries five attributes to branch on and nothing else: `side`, `status`, `retry`, `flag`, `proxy_error`.
+`details` is for people. Foreign exceptions are translated once, at the border where they arise, with `from`.
 """
 
 from enum import Enum, auto
@@ -31,12 +31,17 @@ class ProxyError(Exception):
 
     side = Side.LOCAL
 
-    def __init__(self, status: int, flag: str, details: str, *, retry: Resend = Resend.NEVER) -> None:
+    def __init__(
+        self, status: int, flag: str, details: str, *, retry: Resend = Resend.NEVER, proxy_error: str = ""
+    ) -> None:
         super().__init__(details)
         self.status = status
         self.flag = flag
         self.details = details
         self.retry = retry
+        self.proxy_error = (
+            proxy_error  # RFC 9209's type of the cause; empty where the flag tells it (`proxy/rescue.py`)
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.status} {self.flag} {self.details!r} retry={self.retry.name}>"
@@ -55,10 +60,17 @@ class DownstreamError(ProxyError):
 
 
 class ProtocolError(ProxyError):
-    """Bytes that are not the protocol. The codec that raises it does not know its side; its driver does."""
+    """Bytes that are not the protocol. The codec that raises it does not know its side; its driver does.
 
-    def __init__(self, status: int, details: str) -> None:
-        super().__init__(status, flags.DOWNSTREAM_PROTOCOL, details)
+    `proxy_error` is what it is called when a response breaks the rule; a request is always at fault as a whole.
+    """
+
+    def __init__(self, status: int, details: str, *, proxy_error: str = "") -> None:
+        super().__init__(status, flags.DOWNSTREAM_PROTOCOL, details, proxy_error=proxy_error)
+
+    def of_response(self) -> "ProtocolError":
+        """The same broken rule, told of a response."""
+        return ProtocolError(502, self.details, proxy_error=self.proxy_error)
 
 
 class StreamBroken(Exception):

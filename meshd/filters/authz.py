@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from meshd.config.authorization import AuthorizationPolicy, Rule
-from meshd.core import flags
+from meshd.core import flags, proxy_errors
 from meshd.core.chain import EMPTY_CHAIN, Chain
 from meshd.core.decision import ALLOWED_BY_DEFAULT, Verdict
 from meshd.core.exchange import Exchange
@@ -148,4 +148,4 @@ def _denied(verdict: Verdict) -> Reply:
         details = "rbac_access_denied_matched_policy[none]"
         if verdict.nearest:
             details += f" nearest {verdict.nearest}: {verdict.failed}, saw {verdict.observed}"
-    return Reply(403, flags.DENIED, details, "http_request_denied", body=BODY)
+    return Reply(403, flags.DENIED, details, proxy_errors.HTTP_REQUEST_DENIED, body=BODY)

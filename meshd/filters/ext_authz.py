@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from meshd.config.extension_provider import Authorizer
-from meshd.core import flags
+from meshd.core import flags, proxy_errors
 from meshd.core.asked import Asked, Edit
 from meshd.core.chain import EMPTY_CHAIN, Chain
 from meshd.core.decision import Verdict
@@ -95,7 +95,9 @@ class Check:
         details = f"ext_authz_error{{{entry.detail}}}"
         if refusal is not None:
             return refusal
-        return Reply(asking.status_on_error, flags.EXTERNAL_AUTHORIZER, details, "http_request_denied", body=b"denied")
+        return Reply(
+            asking.status_on_error, flags.EXTERNAL_AUTHORIZER, details, proxy_errors.HTTP_REQUEST_DENIED, body=b"denied"
+        )
 
     def denied(self, exchange: Exchange, entry: Entry, status: int, headers: Headers, body: bytes) -> Reply:
         """The authorizer's own refusal."""
@@ -104,7 +106,7 @@ class Check:
             status,
             flags.EXTERNAL_AUTHORIZER,
             f"ext_authz_denied{{{entry.detail}}}",
-            "http_request_denied",
+            proxy_errors.HTTP_REQUEST_DENIED,
             headers=tuple(each for each in headers if each[0] != b"content-type"),
             body=body,
             content_type=next((value for name, value in headers if name == b"content-type"), PLAIN_TEXT),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 
 from meshd.config.fault_policy import Abort, FaultPolicy, FaultRule
-from meshd.core import flags
+from meshd.core import flags, proxy_errors
 from meshd.core.chain import EMPTY_CHAIN, Chain
 from meshd.core.exchange import Exchange
 from meshd.core.reply import Reply
@@ -72,7 +72,12 @@ def _abort(abort: Abort) -> Reply:
     grpc = abort.grpc_status
     status = abort.status if abort.status is not None else HTTP_OF_GRPC[grpc or 0]
     return Reply(
-        status, flags.FAULT_INJECTED, "fault_filter_abort", "proxy_internal_response", body=ABORTED, grpc_status=grpc
+        status,
+        flags.FAULT_INJECTED,
+        "fault_filter_abort",
+        proxy_errors.PROXY_INTERNAL_RESPONSE,
+        body=ABORTED,
+        grpc_status=grpc,
     )
 
 

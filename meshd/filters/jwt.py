@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from meshd.config.request_authentication import JwtRule, RequestAuthentication
-from meshd.core import flags
+from meshd.core import flags, proxy_errors
 from meshd.core.chain import EMPTY_CHAIN, Chain
 from meshd.core.exchange import Exchange
 from meshd.core.head import RequestHead
@@ -302,7 +302,7 @@ def _refused(exchange: Exchange, why: str, error: str = ', error="invalid_token"
         401,
         flags.DENIED,
         f"jwt_authn_access_denied{{{why}}}",
-        "http_request_denied",
+        proxy_errors.HTTP_REQUEST_DENIED,
         headers=((b"www-authenticate", challenge),),
         body=b"the token is missing or not valid",
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from meshd.config.rate_limit_policy import SECONDS, RateLimitPolicy, RateLimitRule
-from meshd.core import flags
+from meshd.core import flags, proxy_errors
 from meshd.core.chain import EMPTY_CHAIN, Chain
 from meshd.core.exchange import Exchange
 from meshd.core.reply import Reply
@@ -117,7 +117,7 @@ def _denial(limit: Limit, shortage: float) -> Reply:
         429,
         flags.RATE_LIMITED,
         f"local_rate_limited[{limit.name}]",
-        "connection_limit_reached",
+        proxy_errors.HTTP_REQUEST_DENIED,  # RFC 9209 2.3.17: a policy refuses; 2.3.12 is about connections
         headers=(
             (b"retry-after", b"%d" % seconds),
             (b"ratelimit-policy", limit.policy),

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from meshd.config.request_policy import RequestPolicy, RequestRule, Respond
-from meshd.core import flags
+from meshd.core import flags, proxy_errors
 from meshd.core.asked import NO_LIMIT, Asked
 from meshd.core.chain import EMPTY_CHAIN, Chain
 from meshd.core.exchange import Exchange
@@ -20,7 +20,7 @@ TOO_LARGE = Reply(
     413,
     flags.DOWNSTREAM_PROTOCOL,
     "request_payload_too_large",
-    "http_request_error",
+    proxy_errors.HTTP_REQUEST_ERROR,
     body=b"request body too large",
 )
 

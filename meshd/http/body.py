@@ -2,6 +2,7 @@
 
 from enum import Enum, auto
 
+from meshd.core import proxy_errors
 from meshd.core.errors import ProtocolError
 from meshd.http.chunked import ChunkedBody
 from meshd.http.events import END, End
@@ -108,4 +109,5 @@ class BodyReader:
 
     def _check_end(self, how: str) -> None:
         if self.eof:
-            raise ProtocolError(400, f"the connection ended within a {how} body")
+            kind = proxy_errors.HTTP_RESPONSE_INCOMPLETE
+            raise ProtocolError(400, f"the connection ended within a {how} body", proxy_error=kind)

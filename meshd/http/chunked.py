@@ -1,7 +1,9 @@
 """The chunked coding, read strictly: CRLF only, sizes in plain hex, everything bounded (RFC 9112 section 7.1)."""
 
 import re
+from typing import Final
 
+from meshd.core import proxy_errors
 from meshd.core.errors import ProtocolError
 from meshd.core.head import Headers
 from meshd.http.events import END, End
@@ -18,6 +20,9 @@ MAX_EXTENSIONS = 16384  # octets of extensions in one body
 MAX_TRAILERS = 16384
 MAX_TRAILER_FIELDS = 100
 MAX_SIZE = 2**63 - 1
+
+_CODING: Final = proxy_errors.HTTP_RESPONSE_TRANSFER_CODING
+_TRAILERS: Final = proxy_errors.HTTP_RESPONSE_TRAILER_SECTION_SIZE
 
 
 class ChunkedBody:
@@ -43,7 +48,7 @@ class ChunkedBody:
                 return piece, buffer[len(piece) :]
             if self._left == 0:
                 if not b"\r\n".startswith(buffer[:2]):
-                    raise ProtocolError(400, "no CRLF behind a chunk")
+                    raise ProtocolError(400, "no CRLF behind a chunk", proxy_error=_CODING)
                 if len(buffer) < 2:
                     return None, buffer
                 buffer = buffer[2:]
@@ -58,11 +63,11 @@ class ChunkedBody:
     def _read_size(self, line: bytes) -> None:
         match = _SIZE_LINE.fullmatch(line)
         if match is None or len(line) > MAX_LINE:
-            raise ProtocolError(400, "a malformed chunk size")
+            raise ProtocolError(400, "a malformed chunk size", proxy_error=_CODING)
         size = int(match[1], 16)
         self._extensions += len(match[2])
         if size > MAX_SIZE or self._extensions > MAX_EXTENSIONS:
-            raise ProtocolError(400, "a chunk size or its extensions out of range")
+            raise ProtocolError(400, "a chunk size or its extensions out of range", proxy_error=_CODING)
         if size:
             self._left = size
         else:
@@ -71,11 +76,11 @@ class ChunkedBody:
     @staticmethod
     def _check_partial(line: bytes) -> None:
         if len(line) > MAX_LINE + 1:  # one more: the CR may be here already
-            raise ProtocolError(400, "a chunk size line without end")
+            raise ProtocolError(400, "a chunk size line without end", proxy_error=_CODING)
         check_partial(line)
         digits = line.rstrip(b"\r").partition(b";")[0].rstrip(b" \t")
         if digits and (len(digits) > 16 or not _HEX.fullmatch(digits)):
-            raise ProtocolError(400, "a malformed chunk size")
+            raise ProtocolError(400, "a malformed chunk size", proxy_error=_CODING)
 
     def _take_trailers(self, buffer: bytes) -> tuple[End | None, bytes]:
         if buffer.startswith(b"\r\n"):
@@ -83,15 +88,15 @@ class ChunkedBody:
         end = buffer.find(b"\r\n\r\n")
         if end < 0:
             if len(buffer) > MAX_TRAILERS + 1:
-                raise ProtocolError(431, "trailers too large")
+                raise ProtocolError(431, "trailers too large", proxy_error=_TRAILERS)
             check_partial(buffer)
             return None, buffer
         block, rest = buffer[: end + 2], buffer[end + 4 :]
         if len(block) > MAX_TRAILERS:
-            raise ProtocolError(431, "trailers too large")
+            raise ProtocolError(431, "trailers too large", proxy_error=_TRAILERS)
         lines = check_octets(block)
         if lines > MAX_TRAILER_FIELDS:
-            raise ProtocolError(431, "too many trailers")
+            raise ProtocolError(431, "too many trailers", proxy_error=_TRAILERS)
         return End(_allowed(read_fields(block, 0, lines))), rest
 
 

@@ -6,6 +6,7 @@ and guessing, we refuse: every request smuggling advisory began with a guess.
 
 import re
 
+from meshd.core import proxy_errors
 from meshd.core.errors import ProtocolError
 from meshd.core.head import Headers
 
@@ -46,6 +47,7 @@ PROTECTED = frozenset(
 NOT_IN_TRAILERS = CONNECTION_FIELDS | PROTECTED | {b"trailer", b"content-type", b"content-encoding", b"content-range"}
 _LENGTH = re.compile(rb"0{0,64}[0-9]{1,19}")  # `int` refuses thousands of digits, be they zeros
 MAX_LENGTH = 2**63 - 1
+_CODING = proxy_errors.HTTP_RESPONSE_TRANSFER_CODING
 
 
 class Framing:
@@ -84,10 +86,10 @@ class Framing:
         if b"content-length" in self.fields:
             raise ProtocolError(400, "content-length together with transfer-encoding")
         if version != b"http/1.1":
-            raise ProtocolError(400, "transfer-encoding in HTTP/1.0")
+            raise ProtocolError(400, "transfer-encoding in HTTP/1.0", proxy_error=_CODING)
         if len(codings) > 1 or codings[0].lower() != b"chunked":
             known = all(each in _CODINGS for each in tokens(codings))
-            raise ProtocolError(501 if known else 400, "a transfer-encoding other than chunked")
+            raise ProtocolError(501 if known else 400, "a transfer-encoding other than chunked", proxy_error=_CODING)
         self.chunked = True
         return None
 

@@ -7,6 +7,7 @@ has been received already.
 
 from http import HTTPStatus
 
+from meshd.core import proxy_errors
 from meshd.core.errors import ProtocolError
 from meshd.core.head import Headers, RequestHead, ResponseHead
 from meshd.http.body import BodyReader, Shape
@@ -243,7 +244,7 @@ class ClientCodec:
         try:
             return self._reader.next_piece()
         except ProtocolError as error:
-            raise ProtocolError(502, error.details) from error
+            raise error.of_response() from error
 
     def _next_head(self) -> ResponseHead | None:
         reader = self._reader
@@ -256,10 +257,13 @@ class ClientCodec:
             if buffer and not b"HTTP/1.".startswith(buffer[:7]):
                 raise ProtocolError(502, "not an HTTP/1 response")
             if reader.eof:
-                raise ProtocolError(502, "the connection ended within a response head")
+                kind = proxy_errors.HTTP_RESPONSE_INCOMPLETE
+                raise ProtocolError(502, "the connection ended within a response head", proxy_error=kind)
             return None
         if end > limits.head:
-            raise ProtocolError(502, "response header fields too large")
+            raise ProtocolError(
+                502, "response header fields too large", proxy_error=proxy_errors.HTTP_RESPONSE_HEADER_SECTION_SIZE
+            )
         head, framing = parse_response(buffer[: end + 4], limits, self._method)
         reader.buffer = buffer[end + 4 :]
         self._scanned = 0
@@ -282,7 +286,7 @@ class ClientCodec:
         try:
             return self._reader.take_ready()
         except ProtocolError as error:
-            raise ProtocolError(502, error.details) from error
+            raise error.of_response() from error
 
     def leftover(self) -> bytes:
         """What came behind the head, for whoever takes the connection over."""
@@ -319,8 +323,10 @@ def _check_growth(buffer: bytes, limits: Limits, line_status: int, head_status: 
     if len(buffer) > limits.line + 1 and buffer.find(b"\r\n", 0, limits.line + 2) < 0:
         raise ProtocolError(line_status, "start line too long")
     if len(buffer) > limits.head + 3:
-        raise ProtocolError(head_status, "header fields too large")
+        raise ProtocolError(
+            head_status, "header fields too large", proxy_error=proxy_errors.HTTP_RESPONSE_HEADER_SECTION_SIZE
+        )
     try:
         check_partial(buffer)
     except ProtocolError as error:
-        raise ProtocolError(400 if line_status == 414 else 502, error.details) from error
+        raise (error if line_status == 414 else error.of_response()) from error

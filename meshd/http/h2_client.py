@@ -114,7 +114,7 @@ class ClientSession(WireSession):
         try:
             head = read_response(fields, self._heads, state.method, end=end)
         except ProtocolError as error:
-            self._break(state, Code.PROTOCOL_ERROR, error.details)
+            self._break(state, Code.PROTOCOL_ERROR, error.details, error.proxy_error)
             return
         if head.status < 200:
             state.interim += 1

@@ -117,14 +117,24 @@ class Reset:
     again: it refused the stream, or went away before it (RFC 9113 section 8.7).
     """
 
-    __slots__ = ("by_peer", "code", "details", "stream", "unprocessed")
+    __slots__ = ("by_peer", "code", "details", "proxy_error", "stream", "unprocessed")
 
-    def __init__(self, stream: int, code: int, details: str, *, by_peer: bool, unprocessed: bool = False) -> None:
+    def __init__(
+        self,
+        stream: int,
+        code: int,
+        details: str,
+        *,
+        by_peer: bool,
+        unprocessed: bool = False,
+        proxy_error: str = "",  # of what the peer sent, when that was it
+    ) -> None:
         self.stream = stream
         self.code = code
         self.details = details
         self.by_peer = by_peer
         self.unprocessed = unprocessed
+        self.proxy_error = proxy_error
 
     def __repr__(self) -> str:
         who = "peer" if self.by_peer else "us"

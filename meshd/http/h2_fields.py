@@ -9,6 +9,7 @@ plain `ProtocolError` with the status to answer.
 import re
 from collections.abc import Callable
 
+from meshd.core import proxy_errors
 from meshd.core.errors import ProtocolError
 from meshd.core.head import Headers, RequestHead, ResponseHead
 from meshd.http.fields import TEXT
@@ -154,7 +155,7 @@ def read_response(fields: Headers, limits: Limits, method: bytes, *, end: bool) 
     try:
         return _read_response(fields, limits, method, end=end)
     except ProtocolError as error:
-        raise ProtocolError(502, error.details) from error
+        raise error.of_response() from error
 
 
 def _read_response(fields: Headers, limits: Limits, method: bytes, *, end: bool) -> ResponseHead:
@@ -194,7 +195,9 @@ def _sort(
     """Pseudo-header fields, those that go end to end, and those that a head has in places of their own."""
     most = limits.fields
     if len(fields) > most and sum(not name.startswith(b":") for name, _ in fields) > most:
-        raise ProtocolError(431, f"more than {most} header fields")
+        raise ProtocolError(
+            431, f"more than {most} header fields", proxy_error=proxy_errors.HTTP_RESPONSE_HEADER_SECTION_SIZE
+        )
     pseudo: dict[bytes, bytes] = {}
     headers: Headers = []
     special: dict[bytes, list[bytes]] = {}
@@ -214,7 +217,7 @@ def _sort(
         else:
             pseudo[name] = field[1]
     if octets + _check_values(fields) > limits.head:
-        raise ProtocolError(431, "header fields too large")
+        raise ProtocolError(431, "header fields too large", proxy_error=proxy_errors.HTTP_RESPONSE_HEADER_SECTION_SIZE)
     return pseudo, headers, special
 
 

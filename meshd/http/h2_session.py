@@ -243,14 +243,14 @@ class Session:
         if unread:
             self._give_back(None, unread)
 
-    def _break(self, state: Stream, code: int, details: str) -> None:
+    def _break(self, state: Stream, code: int, details: str, proxy_error: str = "") -> None:
         """Reset a stream because of what the peer sent on it. Raises ConnectionFailed when that is too often."""
         if code == Code.PROTOCOL_ERROR:
             self._malformed += 1
         self._engine.say(reset_frame(state.id, code))
         self._resets_sent += 1
         self._forget(state, Departure.RESET_BY_US)
-        self._events.append(Reset(state.id, code, details, by_peer=False))
+        self._events.append(Reset(state.id, code, details, by_peer=False, proxy_error=proxy_error))
         self._floods.control()
         self._count_reset()
 

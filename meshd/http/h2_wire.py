@@ -191,7 +191,7 @@ class WireSession(ControlSession):
         try:
             trailers = read_trailers(fields, self._heads)
         except ProtocolError as error:
-            self._break(state, Code.PROTOCOL_ERROR, error.details)
+            self._break(state, Code.PROTOCOL_ERROR, error.details, error.proxy_error)
             return
         if not state.fits(end=True):
             self._break(state, Code.PROTOCOL_ERROR, "a body that is not as long as its content-length")

@@ -7,6 +7,7 @@ again behind it.
 
 import re
 
+from meshd.core import proxy_errors
 from meshd.core.errors import ProtocolError
 from meshd.core.head import Headers, RequestHead, ResponseHead
 from meshd.http.fields import TOKEN, check_octets, read_fields
@@ -138,13 +139,14 @@ def parse_response(block: bytes, limits: Limits, method: bytes) -> tuple[Respons
     try:
         return _parse_response(block, limits, method)
     except ProtocolError as error:
-        raise ProtocolError(502, error.details) from error
+        raise error.of_response() from error
 
 
 def _parse_response(block: bytes, limits: Limits, method: bytes) -> tuple[ResponseHead, Framing]:
     lines = check_octets(block)
     if lines - 2 > limits.fields:
-        raise ProtocolError(502, f"more than {limits.fields} header fields")
+        kind = proxy_errors.HTTP_RESPONSE_HEADER_SECTION_SIZE
+        raise ProtocolError(502, f"more than {limits.fields} header fields", proxy_error=kind)
     line_end = block.find(b"\r\n")
     if line_end > limits.line:
         raise ProtocolError(502, "status line too long")
@@ -160,7 +162,8 @@ def _parse_response(block: bytes, limits: Limits, method: bytes) -> tuple[Respon
     if status < 200 or status in {204, 304} or method == b"HEAD":
         head.bodiless = True
         if b"transfer-encoding" in special and (status < 200 or status == 204):
-            raise ProtocolError(502, "transfer-encoding in a response without a body")
+            kind = proxy_errors.HTTP_RESPONSE_TRANSFER_CODING
+            raise ProtocolError(502, "transfer-encoding in a response without a body", proxy_error=kind)
     head.length = framing.body_length(head.protocol)
     head.keep_alive = framing.keeps_alive(head.protocol)
     if framing.connection:

@@ -12,6 +12,7 @@ from base64 import b64encode
 from hashlib import sha1
 from typing import Final
 
+from meshd.core import proxy_errors
 from meshd.core.errors import ProtocolError
 from meshd.core.head import RequestHead, ResponseHead
 
@@ -42,11 +43,23 @@ def settle(head: RequestHead, response: ResponseHead) -> None:
             _grant(head, response)
     elif response.status == 101:
         if (response.upgrade or b"").lower() != (head.upgrade or b"").lower() and asked_in_http2:
-            raise ProtocolError(502, "http_upgrade_failed{the upstream switched to another protocol}")
+            raise ProtocolError(
+                502,
+                "http_upgrade_failed{the upstream switched to another protocol}",
+                proxy_error=proxy_errors.HTTP_UPGRADE_FAILED,
+            )
         if asked_in_http2 and _is_websocket(head) and response.get(ACCEPT) != accept(head.get(KEY) or b""):
-            raise ProtocolError(502, "http_upgrade_failed{sec-websocket-accept does not fit the key}")
+            raise ProtocolError(
+                502,
+                "http_upgrade_failed{sec-websocket-accept does not fit the key}",
+                proxy_error=proxy_errors.HTTP_UPGRADE_FAILED,
+            )
     elif granted and asked_in_http2:
-        raise ProtocolError(502, f"http_upgrade_failed{{the upstream answered {response.status} instead of 101}}")
+        raise ProtocolError(
+            502,
+            f"http_upgrade_failed{{the upstream answered {response.status} instead of 101}}",
+            proxy_error=proxy_errors.HTTP_UPGRADE_FAILED,
+        )
 
 
 def _grant(head: RequestHead, response: ResponseHead) -> None:

@@ -3,10 +3,11 @@
 import errno
 import os
 import socket
+from typing import Final
 
 import trio
 
-from meshd.core import flags
+from meshd.core import flags, proxy_errors
 from meshd.core.endpoint import Endpoint, Tls
 from meshd.core.errors import Resend, UpstreamError
 from meshd.net import wait
@@ -14,6 +15,20 @@ from meshd.net.sockets import tune
 from meshd.net.stream import PlainStream, Stream
 from meshd.net.sweep import SocketDeadline, Sweeper
 from meshd.net.tls import HTTP1, HandshakeFailed, TlsIdentity
+
+# What the system says when there is no connection, where it is not that nobody listens. Used-up ports and descriptors
+# are our own trouble.
+KINDS: Final = {
+    errno.EHOSTUNREACH: proxy_errors.DESTINATION_IP_UNROUTABLE,
+    errno.ENETUNREACH: proxy_errors.DESTINATION_IP_UNROUTABLE,
+    errno.EHOSTDOWN: proxy_errors.DESTINATION_IP_UNROUTABLE,
+    errno.EAFNOSUPPORT: proxy_errors.DESTINATION_IP_UNROUTABLE,
+    errno.EACCES: proxy_errors.DESTINATION_IP_PROHIBITED,
+    errno.EPERM: proxy_errors.DESTINATION_IP_PROHIBITED,
+    errno.EADDRNOTAVAIL: proxy_errors.PROXY_INTERNAL_ERROR,
+    errno.EMFILE: proxy_errors.PROXY_INTERNAL_ERROR,
+    errno.ENFILE: proxy_errors.PROXY_INTERNAL_ERROR,
+}
 
 
 class Dialler:
@@ -42,17 +57,19 @@ class Dialler:
             if self.identity is None:
                 wait.close(sock)
                 raise _failed(
-                    "the endpoint wants mutual TLS and this sidecar has no certificates", flags.CONNECTION_FAILURE
+                    "the endpoint wants mutual TLS and this sidecar has no certificates",
+                    proxy_errors.PROXY_CONFIGURATION_ERROR,
                 )
             handshake = await self.identity.connect(sock, endpoint.server_name, endpoint.identities, offer)
         except HandshakeFailed as error:
             if limit.overdue:
-                raise _failed("TLS handshake timed out", flags.CONNECTION_FAILURE, 504) from error
-            raise _failed(f"TLS handshake with {endpoint.name}: {error}", flags.CONNECTION_FAILURE, 502) from error
+                raise _failed("TLS handshake timed out", proxy_errors.CONNECTION_TIMEOUT, 504) from error
+            kind = proxy_errors.TLS_CERTIFICATE_ERROR if error.certificate else proxy_errors.TLS_PROTOCOL_ERROR
+            raise _failed(f"TLS handshake with {endpoint.name}: {error}", kind) from error
         except OSError as error:
-            raise _refused(endpoint, error) from error
+            raise refusal(endpoint, error) from error
         except wait.Closed as error:
-            raise _failed(f"connection to {endpoint.name} timed out", flags.CONNECTION_FAILURE, 504) from error
+            raise _failed(f"connection to {endpoint.name} timed out", proxy_errors.CONNECTION_TIMEOUT, 504) from error
         finally:
             self.sweeper.discard(limit)
         return handshake.stream
@@ -104,7 +121,8 @@ async def _resolve(endpoint: Endpoint) -> tuple[socket.AddressFamily, tuple[str,
     try:
         family, address = await wait.on_trio(_look_up, endpoint)
     except OSError as error:
-        raise _failed(f"no address for {endpoint.address}: {error.strerror}", flags.DNS_FAILED, 502) from error
+        kind = proxy_errors.DNS_ERROR
+        raise _failed(f"no address for {endpoint.address}: {error.strerror}", kind, flag=flags.DNS_FAILED) from error
     return family, (address, endpoint.port)
 
 
@@ -114,14 +132,18 @@ async def _look_up(endpoint: Endpoint) -> tuple[socket.AddressFamily, str]:
     return family, str(address[0])
 
 
-def _refused(endpoint: Endpoint, error: OSError) -> UpstreamError:
+def refusal(endpoint: Endpoint, error: OSError) -> UpstreamError:
+    """Why the system gave no connection."""
     if error.errno in {errno.ETIMEDOUT, errno.EBADF}:
-        return _failed(f"connection to {endpoint.name} timed out", flags.CONNECTION_FAILURE, 504)
+        return _failed(f"connection to {endpoint.name} timed out", proxy_errors.CONNECTION_TIMEOUT, 504)
     reason = errno.errorcode.get(error.errno or 0, str(error))
     words = {"ECONNREFUSED": "refused", "EHOSTUNREACH": "host unreachable", "ENETUNREACH": "network unreachable"}
-    status = 503 if error.errno in {errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE} else 502
-    return _failed(f"connection to {endpoint.name}: {words.get(reason, reason)}", flags.CONNECTION_FAILURE, status)
+    kind = KINDS.get(error.errno or 0, proxy_errors.CONNECTION_REFUSED)
+    status = 503 if kind == proxy_errors.PROXY_INTERNAL_ERROR else 502
+    return _failed(f"connection to {endpoint.name}: {words.get(reason, reason)}", kind, status)
 
 
-def _failed(details: str, flag: str, status: int = 502) -> UpstreamError:
-    return UpstreamError(status, flag, details, retry=Resend.UNSENT)
+def _failed(
+    details: str, proxy_error: str, status: int = 502, *, flag: str = flags.CONNECTION_FAILURE
+) -> UpstreamError:
+    return UpstreamError(status, flag, details, retry=Resend.UNSENT, proxy_error=proxy_error)

@@ -10,7 +10,7 @@ pool does. It then still waits for the client, until whoever ends the connection
 
 from collections import deque
 
-from meshd.core import flags
+from meshd.core import flags, proxy_errors
 from meshd.core.errors import DownstreamError
 from meshd.core.head import Headers, ResponseHead
 from meshd.http.events import End
@@ -53,7 +53,8 @@ class Held:
         if self._failure is not None:
             raise self._failure
         if flight.cause is Cut.IDLE:
-            raise DownstreamError(408, flags.STREAM_IDLE, flight.cause.value)
+            kind = proxy_errors.HTTP_REQUEST_ERROR  # no next hop was asked anything
+            raise DownstreamError(408, flags.STREAM_IDLE, flight.cause.value, proxy_error=kind)
         if flight.cause is not None:
             self._down.abort(flight.cause.value, 503)
             raise DownstreamError(0, flags.DOWNSTREAM_GONE, flight.cause.value)

@@ -1,6 +1,8 @@
 """A response on its way down: what is here already in one write with the head, the rest as it comes."""
 
-from meshd.core import flags
+from typing import Final
+
+from meshd.core import flags, proxy_errors
 from meshd.core.asked import Asked
 from meshd.core.errors import ProxyError
 from meshd.core.head import ResponseHead
@@ -8,8 +10,9 @@ from meshd.http.events import End
 from meshd.net import wait
 from meshd.proxy import tunnel
 from meshd.proxy.flight import Flight
-from meshd.proxy.rescue import RESPONSE_TOO_LARGE
 from meshd.upstream.connection import Carrier
+
+RESPONSE_TOO_LARGE: Final = "response_payload_too_large"
 
 
 async def relay(flight: Flight, response: ResponseHead) -> None:
@@ -51,4 +54,5 @@ async def _relay_rest(flight: Flight, connection: Carrier, end: End | None) -> N
 def check_size(octets: int, asked: Asked) -> None:
     """Raises when a response body is larger than policies allow: nobody's fault but the rule's."""
     if octets > asked.max_response:
-        raise ProxyError(502, flags.UPSTREAM_PROTOCOL, RESPONSE_TOO_LARGE)
+        kind = proxy_errors.HTTP_RESPONSE_BODY_SIZE
+        raise ProxyError(502, flags.UPSTREAM_PROTOCOL, RESPONSE_TOO_LARGE, proxy_error=kind)

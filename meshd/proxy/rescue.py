@@ -4,32 +4,32 @@ The status is RFC 9209's for the error type, where Envoy would say 503 for a bro
 metrics is Envoy's, so that dashboards carry over.
 """
 
-from meshd.core import flags
+from meshd.core import flags, proxy_errors
 from meshd.core.errors import ProxyError
 from meshd.core.reply import Reply
 
-# response flag → error type of RFC 9209 section 2.3
+# Response flag → error type, for what does not carry the type of its cause.
 PROXY_STATUS_ERRORS = {
-    flags.NO_HEALTHY_UPSTREAM: "destination_unavailable",
-    flags.CONNECTION_FAILURE: "connection_refused",
-    flags.CONNECTION_TERMINATION: "connection_terminated",
-    flags.REMOTE_RESET: "connection_terminated",
-    flags.REQUEST_TIMEOUT: "http_response_timeout",
-    flags.OVERFLOW: "connection_limit_reached",
-    flags.RETRY_LIMIT: "destination_unavailable",
-    flags.NO_ROUTE: "destination_not_found",
-    flags.NO_CLUSTER: "destination_unavailable",
-    flags.RATE_LIMITED: "connection_limit_reached",
-    flags.EXTERNAL_AUTHORIZER: "http_request_denied",
-    flags.STREAM_IDLE: "http_response_timeout",
-    flags.DOWNSTREAM_PROTOCOL: "http_request_error",
-    flags.UPSTREAM_PROTOCOL: "http_protocol_error",
-    flags.DNS_FAILED: "dns_error",
-    flags.OVERLOAD: "connection_limit_reached",
-    flags.DENIED: "http_request_denied",
-    flags.EARLY_DATA_REJECTED: "http_request_denied",
-    flags.LOOP: "proxy_loop_detected",
-    flags.INTERNAL: "proxy_internal_error",
+    flags.NO_HEALTHY_UPSTREAM: proxy_errors.DESTINATION_UNAVAILABLE,
+    flags.CONNECTION_FAILURE: proxy_errors.CONNECTION_REFUSED,
+    flags.CONNECTION_TERMINATION: proxy_errors.CONNECTION_TERMINATED,
+    flags.REMOTE_RESET: proxy_errors.CONNECTION_TERMINATED,
+    flags.REQUEST_TIMEOUT: proxy_errors.HTTP_RESPONSE_TIMEOUT,
+    flags.OVERFLOW: proxy_errors.CONNECTION_LIMIT_REACHED,
+    flags.RETRY_LIMIT: proxy_errors.DESTINATION_UNAVAILABLE,
+    flags.NO_ROUTE: proxy_errors.DESTINATION_NOT_FOUND,
+    flags.NO_CLUSTER: proxy_errors.DESTINATION_UNAVAILABLE,
+    flags.RATE_LIMITED: proxy_errors.HTTP_REQUEST_DENIED,
+    flags.EXTERNAL_AUTHORIZER: proxy_errors.HTTP_REQUEST_DENIED,
+    flags.STREAM_IDLE: proxy_errors.HTTP_RESPONSE_TIMEOUT,
+    flags.DOWNSTREAM_PROTOCOL: proxy_errors.HTTP_REQUEST_ERROR,
+    flags.UPSTREAM_PROTOCOL: proxy_errors.HTTP_PROTOCOL_ERROR,
+    flags.DNS_FAILED: proxy_errors.DNS_ERROR,
+    flags.OVERLOAD: proxy_errors.CONNECTION_LIMIT_REACHED,
+    flags.DENIED: proxy_errors.HTTP_REQUEST_DENIED,
+    flags.EARLY_DATA_REJECTED: proxy_errors.HTTP_REQUEST_DENIED,
+    flags.LOOP: proxy_errors.PROXY_LOOP_DETECTED,
+    flags.INTERNAL: proxy_errors.PROXY_INTERNAL_ERROR,
 }
 
 BODIES = {
@@ -49,38 +49,23 @@ BODIES = {
     508: b"loop detected",
 }
 
-# Causes that say more than their flag does.
-TIMED_OUT = "timed out"
-RESPONSE_TOO_LARGE = "response_payload_too_large"
-
 
 def rescue(error: ProxyError) -> Reply:
     """The reply that tells the client of `error`; status 0 means that nobody is left to tell."""
-    kind = PROXY_STATUS_ERRORS.get(error.flag, "proxy_internal_error")
-    if error.details == RESPONSE_TOO_LARGE:
-        kind = "http_response_body_size"
-    elif error.flag == flags.CONNECTION_FAILURE:
-        kind = _connection_error(error.details)
+    kind = error.proxy_error or PROXY_STATUS_ERRORS.get(error.flag, proxy_errors.PROXY_INTERNAL_ERROR)
     return Reply(error.status, error.flag, error.details, kind, body=BODIES.get(error.status, b"error"))
 
 
-def _connection_error(details: str) -> str:
-    """UF covers every way of not getting a connection; RFC 9209 tells them apart."""
-    if "TLS" in details:
-        return "tls_certificate_error" if "certificate" in details or "identity" in details else "tls_protocol_error"
-    if TIMED_OUT in details:
-        return "connection_timeout"
-    if "unreachable" in details:
-        return "destination_ip_unroutable"
-    return "connection_refused"
-
-
-NO_ROUTE = Reply(404, flags.NO_ROUTE, "route_not_found", "destination_not_found", body=BODIES[404])
+NO_ROUTE = Reply(404, flags.NO_ROUTE, "route_not_found", proxy_errors.DESTINATION_NOT_FOUND, body=BODIES[404])
 NO_BACKEND = Reply(
-    500, flags.NO_CLUSTER, "cluster_not_found", "destination_unavailable", body=b"no valid backend for this route"
+    500,
+    flags.NO_CLUSTER,
+    "cluster_not_found",
+    proxy_errors.DESTINATION_UNAVAILABLE,
+    body=b"no valid backend for this route",
 )
 NO_CONNECT = Reply(
-    501, flags.NO_ROUTE, "connect_not_served_here", "http_request_denied", body=b"CONNECT is not served here"
+    501, flags.NO_ROUTE, "connect_not_served_here", proxy_errors.HTTP_REQUEST_DENIED, body=b"CONNECT is not served here"
 )
-LOOPED = Reply(508, flags.LOOP, "proxy_loop_detected", "proxy_loop_detected", body=BODIES[508])
-CRASHED = Reply(500, flags.INTERNAL, "internal_error", "proxy_internal_error", body=BODIES[500])
+LOOPED = Reply(508, flags.LOOP, "proxy_loop_detected", proxy_errors.PROXY_LOOP_DETECTED, body=BODIES[508])
+CRASHED = Reply(500, flags.INTERNAL, "internal_error", proxy_errors.PROXY_INTERNAL_ERROR, body=BODIES[500])

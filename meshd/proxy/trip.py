@@ -363,4 +363,5 @@ def _settle(head: RequestHead, response: ResponseHead) -> None:
     try:
         settle(head, response)
     except ProtocolError as error:
-        raise UpstreamError(error.status, flags.UPSTREAM_PROTOCOL, error.details) from error
+        kind = error.proxy_error
+        raise UpstreamError(error.status, flags.UPSTREAM_PROTOCOL, error.details, proxy_error=kind) from error

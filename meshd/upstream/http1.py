@@ -152,4 +152,5 @@ class Http1Connection:
 
 
 def _nonsense(error: ProtocolError) -> UpstreamError:
-    return UpstreamError(502, flags.UPSTREAM_PROTOCOL, error.details, retry=Resend.IF_SAFE)
+    kind = error.proxy_error
+    return UpstreamError(502, flags.UPSTREAM_PROTOCOL, error.details, retry=Resend.IF_SAFE, proxy_error=kind)

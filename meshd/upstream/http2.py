@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from meshd.core import flags
+from meshd.core import flags, proxy_errors
 from meshd.core.errors import Resend, StreamBroken, UpstreamError
 from meshd.core.head import Headers, RequestHead, ResponseHead
 from meshd.http.events import End
@@ -18,6 +18,7 @@ from meshd.upstream.link import Link
 
 PING_AFTER: Final = 30.0  # seconds of silence while a response is awaited
 PING_LIMIT: Final = 10.0  # seconds for the answer
+BROKEN: Final = proxy_errors.CONNECTION_TERMINATED
 LATE: Final = "timed out waiting for the server's first frame"
 NEVER: Final = float("inf")
 NO_UPGRADES: Final = (
@@ -29,7 +30,7 @@ NO_UPGRADES: Final = (
 class Http2Connection:
     """Pooled; carries as many exchanges at a time as its peer lets it."""
 
-    __slots__ = ("_settle_by", "_sweeper", "born", "idle_since", "link", "session", "uses")
+    __slots__ = ("_late", "_settle_by", "_sweeper", "born", "idle_since", "link", "session", "uses")
 
     def __init__(self, stream: Stream, born: float, sweeper: Sweeper) -> None:
         self.session = ClientSession()
@@ -39,6 +40,7 @@ class Http2Connection:
         self.uses = 0
         self._sweeper = sweeper
         self._settle_by = NEVER
+        self._late = False  # nothing was settled by then
 
     async def start(self, deadline: float = NEVER) -> None:
         """Begin to speak and to listen, and return when the server has said what it takes: more than that must not be
@@ -59,11 +61,13 @@ class Http2Connection:
             nonsense = closed is not None and closed.code != Code.NO_ERROR
             flag = flags.UPSTREAM_PROTOCOL if nonsense else flags.CONNECTION_FAILURE
             details = f"no connection of HTTP/2: {self.link.reason}"
-            raise UpstreamError(504 if self.link.reason == LATE else 502, flag, details, retry=Resend.UNSENT)
+            status, kind = (504, proxy_errors.CONNECTION_TIMEOUT) if self._late else (502, "" if nonsense else BROKEN)
+            raise UpstreamError(status, flag, details, retry=Resend.UNSENT, proxy_error=kind)
         if not self.session.room:
             self.link.close("no room")
             details = "no connection of HTTP/2: the server lets no request begin"
-            raise UpstreamError(503, flags.CONNECTION_FAILURE, details, retry=Resend.UNSENT)
+            kind = proxy_errors.DESTINATION_UNAVAILABLE
+            raise UpstreamError(503, flags.CONNECTION_FAILURE, details, retry=Resend.UNSENT, proxy_error=kind)
 
     async def _read(self) -> None:
         try:
@@ -105,6 +109,7 @@ class Http2Connection:
     def sweep(self, now: float) -> None:
         """See that the peer lives and that nobody starves."""
         if now > self._settle_by:
+            self._late = True
             self.link.stream.abort(LATE)
         self.link.sweep(now)
         self.link.keep_alive(now, PING_AFTER, PING_LIMIT)
@@ -137,7 +142,8 @@ class Http2Exchange:
         link = connection.link
         if head.upgrade is not None:
             if not connection.session.takes_upgrades:  # RFC 8441 section 3: it must have said so before
-                raise UpstreamError(502, flags.UPSTREAM_PROTOCOL, NO_UPGRADES)
+                kind = proxy_errors.HTTP_UPGRADE_FAILED
+                raise UpstreamError(502, flags.UPSTREAM_PROTOCOL, NO_UPGRADES, proxy_error=kind)
             end = False  # what comes behind it is the other protocol's
         now = self._began = wait.now()
         try:
@@ -221,7 +227,8 @@ class Http2Exchange:
         when = "after" if self._responding else "before"
         details = f"upstream_reset_{when}_response_started{{{error}}}"
         if reset is not None and not reset.by_peer and not self._why:  # we ended it, for what the peer did
-            return UpstreamError(502, flags.UPSTREAM_PROTOCOL, details, retry=Resend.IF_SAFE)
+            kind = reset.proxy_error
+            return UpstreamError(502, flags.UPSTREAM_PROTOCOL, details, retry=Resend.IF_SAFE, proxy_error=kind)
         link = connection.link
         if link.reason:  # one that has said anything since the request began was not dead then
             was_dead = connection.uses and link.heard_at <= self._began

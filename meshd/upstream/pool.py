@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, TypeVar
 
-from meshd.core import flags
+from meshd.core import flags, proxy_errors
 from meshd.core.endpoint import Endpoint
 from meshd.core.errors import Resend, UpstreamError
 from meshd.net import wait
@@ -353,7 +353,9 @@ class Pool(Leases[C]):
             f"no connection to {self.endpoint.name} came free in time:"
             f" {self.live} of {self.settings.max_connections} in use, {len(self._line)} others waiting"
         )
-        return UpstreamError(504, flags.REQUEST_TIMEOUT, details)
+        is_full = self.live >= self.settings.max_connections
+        kind = proxy_errors.CONNECTION_LIMIT_REACHED if is_full else proxy_errors.CONNECTION_TIMEOUT
+        return UpstreamError(504, flags.REQUEST_TIMEOUT, details, proxy_error=kind)
 
     def statistics(self) -> PoolStatistics:
         """How many are where."""

@@ -2,14 +2,14 @@
 
 import pytest
 
-from meshd.core import flags
+from meshd.core import flags, proxy_errors
 from meshd.core.errors import DownstreamError, ProtocolError, ProxyError, Resend, Side, StreamBroken, UpstreamError
 
 
 @pytest.mark.parametrize(
     ("kind", "side"), [(ProxyError, Side.LOCAL), (UpstreamError, Side.UPSTREAM), (DownstreamError, Side.DOWNSTREAM)]
 )
-def test_the_four_attributes(kind, side):
+def test_the_attributes(kind, side):
     error = kind(503, flags.OVERFLOW, "full", retry=Resend.UNSENT)
     assert (error.side, error.status, error.flag, error.retry) == (side, 503, flags.OVERFLOW, Resend.UNSENT)
     assert (str(error), error.details) == ("full", "full")
@@ -20,6 +20,19 @@ def test_the_four_attributes(kind, side):
 @pytest.mark.parametrize("kind", [ProxyError, UpstreamError, DownstreamError])
 def test_nothing_is_repeated_unless_the_error_says_so(kind):
     assert kind(500, flags.INTERNAL, "why").retry is Resend.NEVER
+
+
+@pytest.mark.parametrize("kind", [ProxyError, UpstreamError, DownstreamError])
+def test_the_type_of_the_cause_travels_with_the_error(kind):
+    assert kind(502, flags.CONNECTION_FAILURE, "why").proxy_error == ""
+    error = kind(502, flags.CONNECTION_FAILURE, "why", proxy_error=proxy_errors.DNS_TIMEOUT)
+    assert error.proxy_error == "dns_timeout"
+
+
+def test_a_broken_rule_keeps_its_cause_when_it_is_a_responses():
+    told = ProtocolError(431, "header fields too large", proxy_error="http_response_header_section_size").of_response()
+    assert (told.status, told.details) == (502, "header fields too large")
+    assert told.proxy_error == "http_response_header_section_size"
 
 
 def test_bad_bytes_are_final():

@@ -108,7 +108,7 @@ def test_a_denial_says_when_to_come_back(rule, now, wait, name):
         b"ratelimit-policy": b'"%b";q=1;w=%b' % (name, window),
         b"ratelimit": b'"%b";r=0;t=%b' % (name, wait),
     }
-    assert (reply.status, reply.flag) == (429, "RL")
+    assert (reply.status, reply.flag, reply.error) == (429, "RL", "http_request_denied")
     assert reply.details == f"local_rate_limited[ns/p0 rule {name.decode()}]"
     assert gate.exchange.facts == {"rate_limit": f"ns/p0 rule {name.decode()}"}
     assert gate.passes(now + int(wait))

@@ -467,3 +467,35 @@ def test_what_a_client_of_http_1_0_cannot_be_told_the_length_of_ends_with_the_co
     assert not codec.must_close
     assert codec.send_head(ResponseHead(200), end=False).endswith(b"connection: close\r\n\r\n")
     assert codec.must_close
+
+
+def read_all(codec):
+    while codec.next_event() is not None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("octets", "kind"),
+    [
+        (b"HTTP/1.1 200 OK\r\nx: " + b"a" * RESPONSE_LIMITS.head + b"\r\n\r\n", "http_response_header_section_size"),
+        (b"HTTP/1.1 200 OK\r\nx: " + b"a" * RESPONSE_LIMITS.head + b"aaaa", "http_response_header_section_size"),
+        (b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 101 + b"\r\n", "http_response_header_section_size"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\n", "http_response_transfer_coding"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", "http_response_transfer_coding"),
+        (
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: " + b"a" * 70_000 + b"\r\n\r\n",
+            "http_response_trailer_section_size",
+        ),
+        (b"HTTP/1.1 200 OK\r\ncontent-le", "http_response_incomplete"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", "http_response_incomplete"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", ""),
+    ],
+)
+def test_what_is_wrong_with_a_response_is_named_by_its_type(octets, kind):
+    codec = ClientCodec()
+    codec.send_request(RequestHead(b"GET", b"a", b"/"), b"", end=True)
+    codec.receive(octets)
+    codec.receive(b"")
+    with pytest.raises(ProtocolError) as caught:
+        read_all(codec)
+    assert (caught.value.status, caught.value.proxy_error) == (502, kind)

@@ -2,46 +2,12 @@
 
 import pytest
 
-from meshd.core import flags
+from meshd.core import flags, proxy_errors
 from meshd.core.errors import DownstreamError, ProtocolError, UpstreamError
 from meshd.proxy import rescue as table
-from meshd.proxy.rescue import BODIES, PROXY_STATUS_ERRORS, RESPONSE_TOO_LARGE, rescue
+from meshd.proxy.rescue import BODIES, PROXY_STATUS_ERRORS, rescue
 
-# RFC 9209 section 2.3
-KINDS = {
-    "dns_timeout",
-    "dns_error",
-    "destination_not_found",
-    "destination_unavailable",
-    "destination_ip_prohibited",
-    "destination_ip_unroutable",
-    "connection_refused",
-    "connection_terminated",
-    "connection_timeout",
-    "connection_read_timeout",
-    "connection_write_timeout",
-    "connection_limit_reached",
-    "tls_protocol_error",
-    "tls_certificate_error",
-    "tls_alert_received",
-    "http_request_error",
-    "http_request_denied",
-    "http_response_incomplete",
-    "http_response_header_section_size",
-    "http_response_header_size",
-    "http_response_body_size",
-    "http_response_trailer_section_size",
-    "http_response_trailer_size",
-    "http_response_transfer_coding",
-    "http_response_content_coding",
-    "http_response_timeout",
-    "http_upgrade_failed",
-    "http_protocol_error",
-    "proxy_internal_response",
-    "proxy_internal_error",
-    "proxy_configuration_error",
-    "proxy_loop_detected",
-}
+KINDS = {value for name, value in vars(proxy_errors).items() if name.isupper()}
 OURS = [value for value in vars(table).values() if type(value).__name__ == "Reply"]
 
 
@@ -59,23 +25,21 @@ def test_our_own_refusals_are_told_so_too(reply):
     assert reply.body
 
 
-@pytest.mark.parametrize(
-    ("details", "kind"),
-    [
-        ("connection refused", "connection_refused"),
-        ("timed out", "connection_timeout"),
-        ("network is unreachable", "destination_ip_unroutable"),
-        ("TLS: certificate has expired", "tls_certificate_error"),
-        ("TLS: another identity", "tls_certificate_error"),
-        ("TLS: wrong version", "tls_protocol_error"),
-    ],
-)
-def test_why_there_is_no_connection(details, kind):
-    assert rescue(UpstreamError(502, flags.CONNECTION_FAILURE, details)).error == kind
+@pytest.mark.parametrize("name", ["unreachable.test:80", "tls-certificate.example:443", "timed out"])
+def test_a_name_that_sounds_like_a_cause_is_none(name):
+    error = UpstreamError(502, flags.CONNECTION_FAILURE, f"connection to {name}: refused")
+    assert rescue(error).error == "connection_refused"
 
 
-def test_a_response_that_is_too_large_is_nobodys_protocol_error():
-    assert rescue(UpstreamError(502, flags.UPSTREAM_PROTOCOL, RESPONSE_TOO_LARGE)).error == "http_response_body_size"
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_the_cause_that_an_error_carries_is_told_whatever_its_words_are(kind):
+    error = UpstreamError(502, flags.CONNECTION_FAILURE, "connection to unreachable.test: refused", proxy_error=kind)
+    assert rescue(error).error == kind
+
+
+def test_a_limit_of_policy_denies_and_a_limit_of_connections_does_not():
+    assert rescue(UpstreamError(429, flags.RATE_LIMITED, "local_rate_limited[x]")).error == "http_request_denied"
+    assert rescue(UpstreamError(503, flags.OVERFLOW, "overflow")).error == "connection_limit_reached"
 
 
 def test_a_bad_request_and_an_unknown_flag():

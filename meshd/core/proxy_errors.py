@@ -1,0 +1,40 @@
+"""Proxy error types: the field's standard names for why a proxy answers in place of the next hop.
+
+Source: RFC 9209 section 2.3, which is also the whole of IANA's registry "HTTP Proxy Error Types". An error is given its
+type where it arises, by whoever sees the cause (`ProxyError.proxy_error`); nothing reads one out of a text.
+"""
+
+from typing import Final
+
+DNS_TIMEOUT: Final = "dns_timeout"
+DNS_ERROR: Final = "dns_error"
+DESTINATION_NOT_FOUND: Final = "destination_not_found"
+DESTINATION_UNAVAILABLE: Final = "destination_unavailable"
+DESTINATION_IP_PROHIBITED: Final = "destination_ip_prohibited"
+DESTINATION_IP_UNROUTABLE: Final = "destination_ip_unroutable"
+CONNECTION_REFUSED: Final = "connection_refused"
+CONNECTION_TERMINATED: Final = "connection_terminated"
+CONNECTION_TIMEOUT: Final = "connection_timeout"
+CONNECTION_READ_TIMEOUT: Final = "connection_read_timeout"
+CONNECTION_WRITE_TIMEOUT: Final = "connection_write_timeout"
+CONNECTION_LIMIT_REACHED: Final = "connection_limit_reached"
+TLS_PROTOCOL_ERROR: Final = "tls_protocol_error"
+TLS_CERTIFICATE_ERROR: Final = "tls_certificate_error"
+TLS_ALERT_RECEIVED: Final = "tls_alert_received"
+HTTP_REQUEST_ERROR: Final = "http_request_error"
+HTTP_REQUEST_DENIED: Final = "http_request_denied"
+HTTP_RESPONSE_INCOMPLETE: Final = "http_response_incomplete"
+HTTP_RESPONSE_HEADER_SECTION_SIZE: Final = "http_response_header_section_size"
+HTTP_RESPONSE_HEADER_SIZE: Final = "http_response_header_size"
+HTTP_RESPONSE_BODY_SIZE: Final = "http_response_body_size"
+HTTP_RESPONSE_TRAILER_SECTION_SIZE: Final = "http_response_trailer_section_size"
+HTTP_RESPONSE_TRAILER_SIZE: Final = "http_response_trailer_size"
+HTTP_RESPONSE_TRANSFER_CODING: Final = "http_response_transfer_coding"
+HTTP_RESPONSE_CONTENT_CODING: Final = "http_response_content_coding"
+HTTP_RESPONSE_TIMEOUT: Final = "http_response_timeout"
+HTTP_UPGRADE_FAILED: Final = "http_upgrade_failed"
+HTTP_PROTOCOL_ERROR: Final = "http_protocol_error"
+PROXY_INTERNAL_RESPONSE: Final = "proxy_internal_response"
+PROXY_INTERNAL_ERROR: Final = "proxy_internal_error"
+PROXY_CONFIGURATION_ERROR: Final = "proxy_configuration_error"
+PROXY_LOOP_DETECTED: Final = "proxy_loop_detected"
