@@ -15,7 +15,8 @@ from meshd.config.model import ClusterResource, Fault, Many, Model, repeats
 from meshd.config.references import BackendRef
 from meshd.config.route_filters import GRPCFilter, filter_faults
 from meshd.config.route_parts import HostRouteSpec, SessionPersistence, rule_faults
-from meshd.config.scalars import HeaderName, SectionName, regex_fault
+from meshd.config.scalars import HeaderName, SectionName
+from meshd.core.regex import regex_fault
 
 _SERVICE: Final = re.compile(r"\.?[a-zA-Z_][a-zA-Z_0-9]*(\.[a-zA-Z_][a-zA-Z_0-9]*)*\Z")
 _METHOD: Final = re.compile(r"[A-Za-z_][A-Za-z_0-9]*\Z")
@@ -36,7 +37,7 @@ class GRPCMethodMatch(Model):
             if value is None:
                 continue
             if self.type == "RegularExpression":
-                wrong = regex_fault(value)
+                wrong = regex_fault(value) or regex_fault(f"(?:{value})")  # as it will stand in the path: no open \\Q
             else:
                 wrong = "" if pattern.match(value) else f"expected the name of a gRPC {name}"
             if wrong:

@@ -15,7 +15,8 @@ from meshd.config.model import ClusterResource, Fault, Many, Model, repeats
 from meshd.config.references import BackendRef
 from meshd.config.route_filters import HTTPFilter, filter_faults
 from meshd.config.route_parts import HostRouteSpec, SessionPersistence, rule_faults
-from meshd.config.scalars import URL_PATH, GatewayDuration, HeaderName, HeaderValue, SectionName, regex_fault
+from meshd.config.scalars import URL_PATH, GatewayDuration, HeaderName, HeaderValue, SectionName
+from meshd.core.regex import regex_fault
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"]
 

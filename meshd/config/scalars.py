@@ -4,7 +4,6 @@ Patterns of Gateway API types are those of its CRDs (apis/v1/shared_types.go, ht
 """
 
 import re
-import warnings
 from typing import Annotated, Final, TypeAlias
 
 from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
@@ -116,20 +115,6 @@ def _target(value: object) -> Address:
     if not address.is_unix and address.port == 0:
         raise refusal("expected a port from 1 to 65535: only a listener may leave the choice to the system with 0")
     return address
-
-
-def regex_fault(text: str) -> str:
-    """Why it is not a regular expression, or nothing."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            re.compile(text)
-    except re.error as error:
-        where = f" at position {error.pos + 1}" if error.pos is not None else ""
-        return f"expected a regular expression: {error.msg}{where}"
-    except (OverflowError, RecursionError):
-        return "expected a regular expression: this one is too deeply nested or repeats too often"
-    return ""
 
 
 _WRITTEN = PlainSerializer(format_duration, return_type=str)

@@ -61,8 +61,8 @@ class ChunkedBody:
             buffer = buffer[line_end + 2 :]
 
     def _read_size(self, line: bytes) -> None:
-        match = _SIZE_LINE.fullmatch(line)
-        if match is None or len(line) > MAX_LINE:
+        match = _SIZE_LINE.fullmatch(line) if len(line) <= MAX_LINE else None
+        if match is None:
             raise ProtocolError(400, "a malformed chunk size", proxy_error=_CODING)
         size = int(match[1], 16)
         self._extensions += len(match[2])

@@ -1,10 +1,9 @@
 """From a match of a document to a predicate on a request head.
 
 Source: Gateway API HTTPRouteMatch: header names compare without case, query parameters with it, the first value of a
-repeated parameter counts, a regular expression must match all of the value.
+repeated parameter counts, a regular expression (RE2's) must match all of the value.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
@@ -12,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 from meshd.config.http_route import HeaderMatch, HTTPMatch, PathMatch, QueryParamMatch
 from meshd.config.policy_match import PolicyMatch
 from meshd.core.head import RequestHead
+from meshd.core.regex import compile_regex
 
 Predicate = Callable[[RequestHead], bool]
 
@@ -44,7 +44,7 @@ def compile_match(match: HTTPMatch) -> Match:
     if kind == "PathPrefix":
         value = value.rstrip(b"/")
     elif kind == "RegularExpression":
-        predicates.insert(0, _regex_path(value))
+        predicates.insert(0, _regex_path(match.path.value))
     specificity = (KIND_RANK[kind], len(value), match.method is not None, len(match.headers), len(match.query_params))
     return Match(kind, value, tuple(predicates), specificity, match)
 
@@ -66,52 +66,53 @@ def _method(method: bytes) -> Predicate:
     return lambda head: head.method == method
 
 
-def _regex_path(pattern: bytes) -> Predicate:
-    fullmatch = re.compile(pattern).fullmatch
-    return lambda head: fullmatch(head.path) is not None
+def _regex_path(pattern: str) -> Predicate:
+    matches = compile_regex(pattern)
+    return lambda head: matches(head.path)
 
 
 def _header(match: HeaderMatch) -> Predicate:
     name, value = match.name.lower().encode(), match.value.encode()
     if name == b"host":
-        return _host(match.type, value)
+        return _host(match)
     if name == b"upgrade":
-        return _upgrade(match.type, value)
+        return _upgrade(match)
     if match.type == "Exact":
         return lambda head: head.get(name) == value
-    fullmatch = re.compile(value).fullmatch
+    matches = compile_regex(match.value)
 
     def holds(head: RequestHead) -> bool:
         found = head.get(name)
-        return found is not None and fullmatch(found) is not None
+        return found is not None and matches(found)
 
     return holds
 
 
-def _host(kind: str, value: bytes) -> Predicate:
-    if kind == "Exact":
-        wanted = value.lower()
+def _host(match: HeaderMatch) -> Predicate:
+    if match.type == "Exact":
+        wanted = match.value.lower().encode()
         return lambda head: head.authority == wanted
-    fullmatch = re.compile(value).fullmatch
-    return lambda head: fullmatch(head.authority) is not None
+    matches = compile_regex(match.value)
+    return lambda head: matches(head.authority)
 
 
-def _upgrade(kind: str, value: bytes) -> Predicate:
-    if kind == "Exact":
-        return lambda head: head.upgrade == value
-    fullmatch = re.compile(value).fullmatch
-    return lambda head: head.upgrade is not None and fullmatch(head.upgrade) is not None
+def _upgrade(match: HeaderMatch) -> Predicate:
+    if match.type == "Exact":
+        wanted = match.value.encode()
+        return lambda head: head.upgrade == wanted
+    matches = compile_regex(match.value)
+    return lambda head: head.upgrade is not None and matches(head.upgrade)
 
 
 def _query(match: QueryParamMatch) -> Predicate:
     name, value = match.name.encode(), match.value.encode()
     if match.type == "Exact":
         return lambda head: query_value(head.query, name) == value
-    fullmatch = re.compile(value).fullmatch
+    matches = compile_regex(match.value)
 
     def holds(head: RequestHead) -> bool:
         found = query_value(head.query, name)
-        return found is not None and fullmatch(found) is not None
+        return found is not None and matches(found)
 
     return holds
 

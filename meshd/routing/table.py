@@ -24,7 +24,7 @@ class Candidate:
 class RouteTable:
     """Frozen once built."""
 
-    __slots__ = ("_exact", "_prefixes", "_regexes", "_single", "candidates", "routes")
+    __slots__ = ("_exact", "_longest", "_prefixes", "_regexes", "_single", "candidates", "routes")
 
     def __init__(self, candidates: Iterable[Candidate]) -> None:
         ordered = sorted(candidates, key=lambda each: ([-rank for rank in each.match.specificity], each.order))
@@ -42,6 +42,7 @@ class RouteTable:
                 self._prefixes.setdefault(match.path, []).append(entry)
             else:
                 self._regexes.append(entry)
+        self._longest = max(map(len, self._prefixes), default=0)
         everything = [each for each in ordered if each.match.kind == "PathPrefix" and not each.match.path]
         only = len(ordered) == 1 and everything and not everything[0].match.predicates
         self._single = ordered[0].route if only else None
@@ -57,6 +58,8 @@ class RouteTable:
             return route
         prefixes = self._prefixes
         prefix = path.rstrip(b"/") if path.endswith(b"/") else path
+        if len(prefix) > self._longest:  # a stranger's thousands of segments are not tried one by one
+            prefix = prefix[: max(prefix.rfind(b"/", 0, self._longest + 1), 0)]
         while True:  # the longest prefix first: drop one segment at a time
             if (entries := prefixes.get(prefix)) is not None and (route := _first(entries, head)):
                 return route

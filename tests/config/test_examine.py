@@ -123,6 +123,11 @@ MISTAKES = {
         "spec.rules[0].matches[0].path.value",
         "missing )",
     ),
+    "regular expression of another dialect": (
+        http("matches:\n- path: {type: RegularExpression, value: '/(?!a).*'} #!"),
+        "spec.rules[0].matches[0].path.value",
+        "RE2 has no lookahead",
+    ),
     "matches not a list": (http("matches:\n  path: {value: /} #!"), "spec.rules[0].matches", "write '- ' before"),
     "method in lower case": (
         http("matches: [{method: get}] #!"),

@@ -25,6 +25,8 @@ def test_methods():
     assert faults(method="Get_1") == []
     assert faults(method="a.b") == [("method",)]
     assert faults(type="RegularExpression", method="a.b|c", service="(") == [("service",)]
+    assert faults(type="RegularExpression", method="a", service=r"\Qa") == [("service",)]  # would take `/a` with it
+    assert faults(type="RegularExpression", method="a", service=r"\Qa.b\E") == []
 
 
 def test_a_route_with_all_of_it():

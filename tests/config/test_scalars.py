@@ -1,4 +1,4 @@
-"""Sizes, regular expressions, and types with a form of their own."""
+"""Sizes, and types with a form of their own."""
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -14,7 +14,6 @@ from meshd.config.scalars import (
     Size,
     TargetAddress,
     parse_size,
-    regex_fault,
 )
 
 
@@ -30,11 +29,6 @@ def test_sizes(text, octets):
 )
 def test_what_is_no_size(text):
     assert parse_size(text) is None
-
-
-@pytest.mark.parametrize("text", ["(", "*", "a{2,1}", "(?P<a>", "(" * 2000 + ")" * 2000, "[[a]", "x{99999999999}"])
-def test_regular_expressions_are_tried(text):
-    assert bool(regex_fault(text)) == (text != "[[a]")
 
 
 @pytest.mark.parametrize(
