@@ -59,7 +59,7 @@ def test_every_case_can_be_explained(folder):
 def test_its_test_fails_without_it(folder, tmp_path):
     documents = yaml.safe_load_all((folder / f"{folder.name}.yaml").read_text())
     kept = [document for document in documents if document["kind"] == "Service"]
-    (tmp_path / "services.yaml").write_text(yaml.safe_dump_all(kept))
+    (tmp_path / "services.yaml").write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": kept}))
     results = []
     for loaded in read_tests([folder]):
         spec = loaded.model.spec.model_copy(update={"policies": (str(tmp_path / "services.yaml"),)})

@@ -29,6 +29,11 @@ class LoadedProxy:
     sources: Mapping[str, str]
     problems: tuple[Problem, ...] = ()  # warnings
 
+    @property
+    def named(self) -> tuple[Path, ...]:
+        """The files and folders of policies as the document names them, also where the default is not there."""
+        return tuple(_absolute(self.file.parent, name) for name in self.proxy.spec.policies)
+
     def where(self, path: FieldPath = (), *, key: bool = False) -> tuple[str, int, int]:
         """File, line and column of the value at a path, or of the nearest value around it."""
         spot = self.spot.find(path)

@@ -3,7 +3,7 @@
 Adding a kind: its model in a file of its own, one line in KINDS, one field in `Documents`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Final, Generic, TypeVar
 
@@ -146,9 +146,18 @@ class Documents:
     problems: tuple[Problem, ...] = ()  # warnings
     digest: str = ""
     key_sets: Mapping[str, str] = field(default_factory=dict)  # fetched ones, by their URI
+    files: tuple[str, ...] = field(default=(), compare=False)  # all that were read
+    empty_lists: frozenset[str] = frozenset()  # kinds of Lists without items: of these, nothing is meant
+
+    def each(self) -> Iterator[Document[Resource]]:
+        """Every document, kind by kind."""
+        for part in fields(self):
+            if part.name == "problems":
+                return
+            yield from getattr(self, part.name)
 
     def __len__(self) -> int:
-        return sum(len(getattr(self, each.name)) for each in fields(self)[:-3])
+        return sum(1 for _ in self.each())
 
     def __repr__(self) -> str:
         return f"<Documents {len(self)} documents, {len(self.problems)} warnings, {self.digest[:12]}>"

@@ -1,4 +1,8 @@
-"""Which files hold documents, and whether they changed. Reads names and stats; opens nothing."""
+"""Which files hold documents, and whether they changed. Reads names and stats; opens nothing.
+
+Rule 1: what is in a folder under the name of a document and cannot be a document (a link that leads nowhere, a pipe) is
+an error. Passing it over would take a policy away without a word.
+"""
 
 import os
 import stat
@@ -21,7 +25,7 @@ def find_files(paths: Sequence[Path]) -> tuple[list[Path], list[Problem]]:
     for path in paths:
         try:
             mode = path.stat().st_mode
-            files = list(_walk(path)) if stat.S_ISDIR(mode) else [path]
+            files = list(_walk(path, problems)) if stat.S_ISDIR(mode) else [path]
         except OSError as error:
             expected = f"cannot be read: {error.strerror or error}"
             problems.append(Problem("error", "file", str(path), expected=expected))
@@ -41,7 +45,7 @@ def watch_stamp(paths: Sequence[Path]) -> tuple[tuple[str, int, int, int], ...]:
     Stats follow links, so that the swap of a link (as Kubernetes swaps a mounted ConfigMap) shows as a new inode.
     """
     files, problems = find_files(paths)
-    stamp = [(problem.file, -1, -1, -1) for problem in problems]
+    stamp: list[tuple[str, int, int, int]] = []
     for file in files:
         try:
             status = file.stat()
@@ -49,10 +53,10 @@ def watch_stamp(paths: Sequence[Path]) -> tuple[tuple[str, int, int, int], ...]:
             stamp.append((str(file), -1, -1, -1))
         else:
             stamp.append((str(file), status.st_mtime_ns, status.st_size, status.st_ino))
-    return tuple(stamp)
+    return (*stamp, *((problem.file, -1, -1, -1) for problem in problems))
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, problems: list[Problem]) -> Iterator[Path]:
     """Document files below a folder. Names with a dot in front are hidden: among them `..data`, the folder that the
     links of a mounted ConfigMap lead into. Folders reached by a link are entered once."""
     entered: set[str] = set()
@@ -64,11 +68,25 @@ def _walk(folder: Path) -> Iterator[Path]:
         entered.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if name.startswith(".") or not name.endswith(SUFFIXES) or name.endswith(TESTS):
+            if name.startswith(".") or name.endswith(TESTS):
                 continue
             file = Path(here, name)
-            if file.is_file() or file.is_symlink():  # a link that leads nowhere is an error when it is read
+            if not name.endswith(SUFFIXES) and (file.exists() or not file.is_symlink()):
+                continue  # but a link that leads nowhere, whatever its name, may have led to a folder of documents
+            why = _unusable(file)
+            if why:
+                problems.append(Problem("error", "file", str(file), expected=why))
+            else:
                 yield file
+
+
+def _unusable(file: Path) -> str:
+    """Why it cannot be a document; empty when it can."""
+    try:
+        mode = file.stat().st_mode
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    return "" if stat.S_ISREG(mode) else "expected a regular file; remove it, or hide it with a dot before its name"
 
 
 def _raise(error: OSError) -> None:

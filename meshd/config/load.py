@@ -1,8 +1,14 @@
-"""From files to documents: every file is read, every mistake of every file is reported together."""
+"""From files to documents: every file is read, every mistake of every file is reported together.
+
+Rule 1: a file without a document is a mistake (as for kubectl), for it may be what a full disk left of a policy. Who
+means "none" writes a List without items. A folder without a file is no mistake by itself; `losses.py` knows more.
+"""
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +26,7 @@ from meshd.config.l4_route import TCPRoute, TLSRoute
 from meshd.config.model import Resource
 from meshd.config.peer_authentication import PeerAuthentication
 from meshd.config.rate_limit_policy import RateLimitPolicy
-from meshd.config.reader import Entry, count_errors, read_document, read_file
+from meshd.config.reader import Entry, count_errors, empty_list, read_document, read_file
 from meshd.config.request_authentication import RequestAuthentication
 from meshd.config.request_policy import RequestPolicy
 from meshd.config.service import EndpointSlice, Service
@@ -35,10 +41,14 @@ def load_policies(paths: Sequence[Path]) -> Documents:
     """The documents of these files and folders. Raises ConfigError with every mistake of every file."""
     files, problems = find_files(paths)
     entries: list[Entry] = []
+    empty_lists: set[str] = set()
     for file in files:
         texts, trouble = read_file(file)
+        if not trouble and all(text.data is None for text in texts):
+            trouble = [_empty(file)]
         problems += trouble
         errors = len(trouble)
+        empty_lists.update(empty_list(text.data) for text in texts)
         for text in texts:
             if errors >= MAX_PROBLEMS:
                 break
@@ -49,7 +59,22 @@ def load_policies(paths: Sequence[Path]) -> Documents:
     problems += _duplicates(document for document, _ in entries)
     if count_errors(problems):
         raise ConfigError(problems)
-    return _collect(entries, problems)
+    problems += _without_files(paths, files)
+    read = _collect(entries, problems)
+    return replace(read, files=tuple(map(str, files)), empty_lists=frozenset(empty_lists - {""}))
+
+
+def _empty(file: Path) -> Problem:
+    remedy = "remove it, or write {apiVersion: v1, kind: List, items: []} to say that there is none"
+    expected = "expected a document, there is none"
+    return Problem("error", "missing", str(file), 1, 1, expected=expected, suggestion=remedy)
+
+
+def _without_files(paths: Sequence[Path], files: Sequence[Path]) -> Iterator[Problem]:
+    held = {os.path.realpath(folder) for file in files for folder in file.parents}
+    for path in paths:
+        if path.is_dir() and os.path.realpath(path) not in held:
+            yield Problem("warning", "file", str(path), expected="no document is in this folder")
 
 
 def _duplicates(documents: Iterable[Document[Resource]]) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from meshd.config.model import Resource
 from meshd.config.spot import Spot
 from meshd.config.yaml_file import MAX_BYTES, MAX_PROBLEMS, Text, Value, parse
 
+LIST: Final = "List"
 MAX_TITLE: Final = 400  # the longest valid names fit
 
 Entry: TypeAlias = tuple[Document[Resource], Value]
@@ -32,6 +33,8 @@ def read_document(text: Text, file: str) -> tuple[list[Entry], list[Problem]]:
     entries: list[Entry] = []
     problems: list[Problem] = []
     errors = 0
+    if unknown := _unknown_list(text, file):
+        return [], [unknown]
     for data, spot in flatten(text.data, text.spot):
         if errors >= MAX_PROBLEMS:
             break
@@ -53,7 +56,7 @@ def flatten(data: Value, spot: Spot) -> Iterator[tuple[Value, Spot]]:
     if data is None:
         return
     kind = data.get("kind") if isinstance(data, dict) else None
-    if not isinstance(data, dict) or not isinstance(kind, str) or not kind.endswith("List"):
+    if not isinstance(data, dict) or not isinstance(kind, str) or not kind.endswith(LIST):
         yield data, spot
         return
     items = data.get("items")
@@ -62,6 +65,25 @@ def flatten(data: Value, spot: Spot) -> Iterator[tuple[Value, Spot]]:
         return
     for place, item in enumerate(items):
         yield item, spot.find(("items", place))
+
+
+def empty_list(data: Value) -> str:
+    """The kind that a List without items says there is none of, "List" for all; empty for any other document."""
+    kind = data.get("kind") if isinstance(data, dict) else None
+    if isinstance(data, dict) and isinstance(kind, str) and kind.endswith(LIST) and data.get("items") == ():
+        return kind.removesuffix(LIST) or LIST
+    return ""
+
+
+def _unknown_list(text: Text, file: str) -> Problem | None:
+    """A List of no items and of a kind that nobody knows: it would say "none", and nobody knows of what."""
+    kind = empty_list(text.data)
+    if kind in ("", LIST) or kind in KINDS or kind in IGNORED_KINDS:
+        return None
+    spot, lists = text.spot.find(("kind",)), [LIST, *(f"{each}{LIST}" for each in KINDS)]
+    given = f"{kind}{LIST}"
+    at = (file, spot.line, spot.column, title_of(text.data), "kind", quote(given))
+    return Problem("error", "value", *at, "expected a List, or that of a known kind", did_you_mean(given, lists))
 
 
 def title_of(data: Value) -> str:

@@ -176,7 +176,7 @@ class Controller:
     def _read_documents(self) -> Documents:
         """Read, and compile once to see that it can be. Raises ConfigError."""
         accepted = self._standing.accepted
-        documents = self._source.read_documents(accepted.loaded)
+        documents = self._source.read_documents(accepted.loaded, accepted.documents)
         self._source.checked(replace(accepted, documents=documents))
         for problem in documents.problems:
             log.warning("%s", problem)

@@ -17,6 +17,7 @@ from meshd.config.cross_check import cross_check
 from meshd.config.documents import Documents
 from meshd.config.errors import ConfigError, Problem
 from meshd.config.load import load_policies, watch_stamp
+from meshd.config.losses import find_losses
 from meshd.identity.credentials import (
     CredentialError,
     Credentials,
@@ -27,6 +28,7 @@ from meshd.identity.credentials import (
 from meshd.process.start import Accepted
 
 CERTIFICATES: Final = "spec.identity.certificates"
+NONE_BEFORE: Final = Documents()  # at the start there is nothing to lose
 OWN_VARIABLES: Final = frozenset({"MESHD_LOG_LEVEL", "MESHD_LOG_FORMAT"})  # of the process, not of the bootstrap
 
 
@@ -45,7 +47,7 @@ class Source:
         environ = {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}
         return load_proxy(self.file, self.overrides, environ)
 
-    def read_all(self, loaded: LoadedProxy, generation: int) -> Accepted:
+    def read_all(self, loaded: LoadedProxy, generation: int, before: Documents = NONE_BEFORE) -> Accepted:
         """Everything it names, checked together. Raises ConfigError, with what is wrong with either if both are."""
         problems: list[Problem] = []
         credentials = documents = None
@@ -55,16 +57,19 @@ class Source:
         except ConfigError as error:
             problems += error.problems
         try:
-            documents = self.read_documents(loaded)
+            documents = self.read_documents(loaded, before)
         except ConfigError as error:
             problems += error.problems
         if documents is None or problems:
             raise ConfigError(problems)
         return self.checked(Accepted(generation, loaded, documents, credentials, *stamps))
 
-    def read_documents(self, loaded: LoadedProxy) -> Documents:
-        """The policies alone, checked against each other and the bootstrap. Raises ConfigError."""
+    def read_documents(self, loaded: LoadedProxy, before: Documents = NONE_BEFORE) -> Documents:
+        """The policies alone, checked against each other, the bootstrap, and what was served `before`: what restricts
+        is not lost by accident. Raises ConfigError."""
         documents = load_policies(loaded.policies)
+        if losses := find_losses(before, documents, loaded.named):
+            raise ConfigError(losses)
         found = cross_check(documents, loaded)
         if any(problem.severity == "error" for problem in found):
             raise ConfigError(found)
@@ -116,10 +121,11 @@ def renewed(accepted: Accepted, generation: int, body: bytes, source: Source | N
     not hold up new documents: the controller looks again too.
     """
     documents, credentials, stamp = accepted.documents, accepted.credentials, accepted.credentials_stamp
+    documents_stamp = accepted.documents_stamp
     if body:
         found: object = pickle.loads(body)  # noqa: S301  # from our own controller
         assert isinstance(found, Documents)
-        documents = found
+        documents, documents_stamp = found, None  # a later controller reads anew, and says so if that is refused
     if source is not None:
         now = source.credentials_stamp(accepted.loaded)
         try:
@@ -128,5 +134,10 @@ def renewed(accepted: Accepted, generation: int, body: bytes, source: Source | N
             if not body:
                 raise
     return replace(
-        accepted, generation=generation, documents=documents, credentials=credentials, credentials_stamp=stamp
+        accepted,
+        generation=generation,
+        documents=documents,
+        credentials=credentials,
+        documents_stamp=documents_stamp,
+        credentials_stamp=stamp,
     )

@@ -238,10 +238,11 @@ class Supervisor:
         assert fleet is not None
         try:
             loaded = self._source.read_proxy()
-            if loaded.proxy == fleet.accepted.proxy:
+            before = fleet.accepted
+            if loaded.proxy == before.proxy and loaded.policies == before.loaded.policies:
                 fleet.tell("reload")
                 return
-            accepted = self._source.read_all(loaded, fleet.accepted.generation + 1)
+            accepted = self._source.read_all(loaded, before.generation + 1, before.documents)
             documents = replace(accepted.documents, key_sets=fleet.accepted.documents.key_sets)
             accepted = replace(accepted, documents=documents)
             listeners = bind(listens_of(accepted), fleet.listeners)

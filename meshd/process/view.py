@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from meshd import __version__
 from meshd.admin.state import AdminState
-from meshd.config.documents import Document
 from meshd.config.model import Resource
 from meshd.core.cells import Key
 from meshd.process.board import Board, Status
@@ -87,7 +86,7 @@ class View:
         accepted = self._standing.accepted
         documents = [
             {"file": document.file, "line": document.spot.line, "document": dump(document.model)}
-            for document in each_document(accepted)
+            for document in accepted.documents.each()
         ]
         return {
             "generation": accepted.generation,
@@ -145,14 +144,6 @@ class View:
         for slot, row in enumerate(self._board.workers):
             yield ("meshd.process.restarts", (("meshd.role", f"worker-{slot}"),)), row.status().restarts
         yield ("meshd.process.restarts", (("meshd.role", "controller"),)), self._board.controller.status().restarts
-
-
-def each_document(accepted: Accepted) -> Iterator[Document[Resource]]:
-    """Every document of a set."""
-    for part in fields(accepted.documents):
-        found = getattr(accepted.documents, part.name)
-        if isinstance(found, tuple):
-            yield from (each for each in found if isinstance(each, Document))
 
 
 def dump(model: Resource) -> Json:

@@ -38,10 +38,35 @@ def test_a_file_counts_once(tmp_path):
     assert names(tmp_path, tmp_path, tmp_path / "a.yaml", tmp_path) == ["a.yaml"]
 
 
-def test_other_than_files_is_left_out(tmp_path):
-    os.mkfifo(tmp_path / "a.yaml")
+def test_a_folder_with_the_name_of_a_document_is_a_folder(tmp_path):
     (tmp_path / "b.yaml").mkdir()
-    assert names(tmp_path) == []
+    touch(tmp_path, "b.yaml/a.yaml")
+    assert names(tmp_path) == ["b.yaml/a.yaml"]
+
+
+def test_what_has_the_name_of_a_document_and_is_none_is_never_passed_over(tmp_path):
+    os.mkfifo(tmp_path / "a.yaml")
+    os.symlink(tmp_path / "a.yaml", tmp_path / "b.yaml")
+    touch(tmp_path, "c.yaml")
+    files, problems = find_files([tmp_path])
+    assert files == [tmp_path / "c.yaml"]
+    assert [(problem.severity, problem.file) for problem in problems] == [
+        ("error", str(tmp_path / "a.yaml")),
+        ("error", str(tmp_path / "b.yaml")),
+    ]
+
+
+def test_a_link_that_led_to_a_folder_of_documents_is_missed(tmp_path):
+    policies, elsewhere = tmp_path / "policies", tmp_path / "elsewhere"
+    touch(tmp_path, "policies/a.yaml", "elsewhere/b.yaml", "policies/README.md")
+    os.symlink(elsewhere, policies / "team")
+    os.symlink(policies / "README.md", policies / "notes")
+    os.symlink("user@host.1234", policies / ".#a.yaml")  # an editor's lock
+    assert names(policies) == ["a.yaml", "team/b.yaml"]
+    elsewhere.rename(tmp_path / "gone")
+    files, [problem] = find_files([policies])
+    assert files == [policies / "a.yaml"]
+    assert (problem.severity, problem.file) == ("error", str(policies / "team"))
 
 
 def test_what_is_not_there_is_a_problem_and_part_of_the_stamp(tmp_path):
