@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 
 from meshd.admin.redact import redact
 from meshd.admin.state import AdminState
+from meshd.core.log_levels import LEVELS
 from meshd.telemetry import prometheus
 from meshd.telemetry.describe import Json, describe
 from meshd.telemetry.istio import istio_view
@@ -21,7 +22,6 @@ from meshd.telemetry.stats import stats
 
 JSON: Final = "application/json"
 TEXT: Final = "text/plain; charset=utf-8"
-LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 FRESH: Final = 1.0  # seconds that collected metrics are good for
 LIMIT: Final = 1000  # records in one answer
 FOR_ALL: Final = frozenset({"/live", "/ready", "/metrics", "/stats"})  # pages that another machine may read

@@ -20,7 +20,7 @@ class AdminState:
     listeners: Callable[[], Json]
     server_info: Callable[[], Json]
     drain: Callable[[], None]
-    set_level: Callable[[str], None]  # one of `api.LEVELS`
+    set_level: Callable[[str], None]  # one of LEVELS
     metrics: Metrics
     recent: Recent
     istio: Workload | None = None  # also show the metrics under Istio's names

@@ -13,13 +13,14 @@ import sys
 from pathlib import Path
 
 from meshd.config.errors import ConfigError
+from meshd.core.log_levels import LEVELS
 from meshd.process import announce
 from meshd.process.clock import monotonic
 from meshd.process.command import Command
 from meshd.process.data_path import compile_accepted
 from meshd.process.fleet import Fleet
 from meshd.process.listeners import BindFailed
-from meshd.process.log import LEVELS, configure
+from meshd.process.log import close, configure, take_standard_error
 from meshd.process.roles import SidecarRoles
 from meshd.process.source import Source
 from meshd.process.supervisor import Supervisor
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     if malformed:
         return _refuse(f"--set: got {malformed[0]!r}, expected FIELD=VALUE such as spec.workers=2", 2)
     configure(args.log_level, as_json=args.log_format == "json")
+    take_standard_error()
     source = Source(args.file, _overrides(args), compile_accepted)
     command = Command(args.rest) if args.rest else None
     told = _Announcer(args.ready_file, started)
@@ -68,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
         return _refuse(str(error), 1)
     finally:
         told.forget()
+        close()
 
 
 class _Announcer:

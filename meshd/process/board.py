@@ -14,7 +14,7 @@ from typing import Final
 
 from meshd.filters.buckets import Buckets, octets
 
-FIELDS: Final = 6
+FIELDS: Final = 8
 UNRESPONSIVE: Final = 3.0  # seconds without a heartbeat after which health says so
 
 
@@ -37,6 +37,8 @@ class Status:
     heartbeat: float  # monotonic seconds
     started: float  # monotonic seconds
     restarts: int
+    log_dropped: int = 0  # lines of all who had this row
+    log_coalesced: int = 0
 
     def is_responsive(self, now: float) -> bool:
         """Whether it showed life lately."""
@@ -46,11 +48,12 @@ class Status:
 class Row:
     """One process's line on the board."""
 
-    __slots__ = ("_bell", "_cells")
+    __slots__ = ("_bell", "_cells", "_log_counts")
 
     def __init__(self, cells: "memoryview[float]", bell: int) -> None:
         self._cells = cells
         self._bell = bell
+        self._log_counts = (0, 0)
 
     def begin(self, now: float, restarts: int) -> None:
         """The supervisor is about to start it."""
@@ -78,10 +81,18 @@ class Row:
         self._cells[2] = float(generation)
         self._cells[3] = now
 
+    def add_log_counts(self, counts: tuple[int, int]) -> None:
+        """How many log lines this process has dropped and coalesced so far; those of its predecessors stay counted."""
+        dropped, coalesced = self._log_counts
+        self._cells[6] += counts[0] - dropped
+        self._cells[7] += counts[1] - coalesced
+        self._log_counts = counts
+
     def status(self) -> Status:
         """A copy."""
-        pid, phase, generation, heartbeat, started, restarts = self._cells
-        return Status(int(pid), Phase(int(phase)), int(generation), heartbeat, started, int(restarts))
+        pid, phase, generation, heartbeat, started, *counts = self._cells
+        restarts, dropped, coalesced = map(int, counts)
+        return Status(int(pid), Phase(int(phase)), int(generation), heartbeat, started, restarts, dropped, coalesced)
 
     def __repr__(self) -> str:
         status = self.status()
@@ -120,6 +131,15 @@ class Board:
     @drain_deadline.setter
     def drain_deadline(self, deadline: float) -> None:
         self._cells[0] = deadline
+
+    @property
+    def log_counts(self) -> tuple[int, int]:
+        """Log lines that the supervisor dropped, and coalesced."""
+        return int(self._cells[1]), int(self._cells[2])
+
+    @log_counts.setter
+    def log_counts(self, counts: tuple[int, int]) -> None:
+        self._cells[1], self._cells[2] = map(float, counts)
 
     @property
     def is_ready(self) -> bool:

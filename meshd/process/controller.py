@@ -32,7 +32,7 @@ from meshd.process.clock import monotonic
 from meshd.process.exporting import make_export_queue
 from meshd.process.intake import Intake
 from meshd.process.key_sets import KeySets
-from meshd.process.log import set_level
+from meshd.process.log import counts, look_after, set_level
 from meshd.process.source import Source
 from meshd.process.start import ControllerStart
 from meshd.process.view import Standing, View
@@ -222,6 +222,8 @@ class Controller:
         """Show life, and look after workers and the certificate."""
         generation = self._standing.accepted.generation
         self._start.board.controller.beat(monotonic(), generation)
+        look_after(monotonic())
+        self._start.board.controller.add_log_counts(counts())
         for slot, row in enumerate(self._start.board.workers):
             status = row.status()
             if status.pid != self._pids[slot]:
@@ -285,7 +287,7 @@ class Controller:
 
     def _set_level(self, level: str) -> None:
         set_level(level)
-        for channel in self._start.workers:
+        for channel in (self._start.supervisor, *self._start.workers):
             channel.send("level", level)
 
     async def _say_last_words(self) -> None:

@@ -23,10 +23,11 @@ class Signals:
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
     def listen(self) -> None:
-        """From now on signals are told here and do nothing else."""
+        """From now on signals are told here and do nothing else; first those that were held while we started."""
         signal.set_wakeup_fd(self._theirs.fileno(), warn_on_full_buffer=False)
         for number in HEARD:
             signal.signal(number, _nothing)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
 
     def take(self) -> list[int]:
         """Every signal that arrived, in order, each kind once."""

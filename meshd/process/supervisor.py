@@ -29,6 +29,7 @@ from meshd.process.clock import monotonic
 from meshd.process.command import Command
 from meshd.process.fleet import Fleet, Roles, Stage
 from meshd.process.listeners import BindFailed, Listeners, bind, listens_of
+from meshd.process.log import counts, look_after, set_level, waits_for
 from meshd.process.signals import Signals
 from meshd.process.source import Source, renewed
 from meshd.process.start import Accepted
@@ -78,12 +79,17 @@ class Supervisor:
         self._on_message: Mapping[object, Callable[[Fleet, Message, float], None]] = {
             "set": self._take_set,
             "drain": self._drain_asked,
+            "level": self._take_level,
         }
 
     def run(self, accepted: Accepted) -> int:
         """Bind, serve until asked to end, and return the exit code. Raises `BindFailed`."""
-        listeners = bind(listens_of(accepted))
         self._signals.listen()
+        try:
+            listeners = bind(listens_of(accepted))
+        except BindFailed:
+            self._signals.close()
+            raise
         gc.disable()
         self.fleet = self._raise_fleet(accepted, listeners)
         while not self._is_over():
@@ -117,8 +123,10 @@ class Supervisor:
 
     def _step(self) -> None:
         now = monotonic()
+        look_after(now)
         for fleet in self._fleets():
             fleet.tick(now)
+            fleet.board.log_counts = counts()
         self._advance(now)
         if self._is_over():
             return
@@ -134,6 +142,8 @@ class Supervisor:
     def _wait(self, now: float) -> None:
         poll = select.poll()
         poll.register(self._signals.fileno(), select.POLLIN)
+        if (log_outlet := waits_for()) is not None:
+            poll.register(log_outlet, select.POLLOUT)
         for fleet in self._fleets():
             poll.register(fleet.board.bell, select.POLLIN)
             poll.register(fleet.control[0].fileno(), select.POLLIN)
@@ -282,6 +292,12 @@ class Supervisor:
             log.info("asked to drain by the admin page")
             self._asked = now
             self._begin_drain(now)
+
+    def _take_level(self, _fleet: Fleet, message: Message, _now: float) -> None:
+        """The admin page changed the log level: ours too, and that of every process started from now on."""
+        _, level = message
+        assert isinstance(level, str)
+        set_level(level)
 
     # -- Fleets ------------------------------------------------------------------------------------------------------
 

@@ -144,6 +144,18 @@ class View:
         for slot, row in enumerate(self._board.workers):
             yield ("meshd.process.restarts", (("meshd.role", f"worker-{slot}"),)), row.status().restarts
         yield ("meshd.process.restarts", (("meshd.role", "controller"),)), self._board.controller.status().restarts
+        yield from self._log_counters()
+
+    def _log_counters(self) -> Iterator[tuple[Key, float]]:
+        """What each process had to say and did not write."""
+        rows = {f"worker-{slot}": row.status() for slot, row in enumerate(self._board.workers)}
+        rows["controller"] = self._board.controller.status()
+        counts = {role: (status.log_dropped, status.log_coalesced) for role, status in rows.items()}
+        counts["supervisor"] = self._board.log_counts
+        for role, (dropped, coalesced) in counts.items():
+            labels = (("meshd.role", role),)
+            yield ("meshd.log.dropped", labels), dropped
+            yield ("meshd.log.coalesced", labels), coalesced
 
 
 def dump(model: Resource) -> Json:

@@ -26,7 +26,7 @@ from meshd.net import wait
 from meshd.process.board import Phase
 from meshd.process.channel import Message
 from meshd.process.clock import monotonic
-from meshd.process.log import set_level
+from meshd.process.log import counts, look_after, set_level
 from meshd.process.source import Source, renewed
 from meshd.process.start import Accepted, WorkerStart
 from meshd.telemetry.records import Recorder
@@ -142,6 +142,8 @@ class Worker:
     def tick(self, now: float) -> None:
         """Everything that is due about four times a second."""
         self._start.row.beat(monotonic(), self._accepted.generation)
+        look_after(monotonic())
+        self._start.row.add_log_counts(counts())
         if self._start.board.drain_deadline:
             self._path.part_from_app()
         self._recorder.clock_offset = _clock_offset()

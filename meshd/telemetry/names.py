@@ -32,6 +32,8 @@ DESCRIPTIONS: Final = {
     "meshd.telemetry.failures": Description("Exports that the collector did not take."),
     "meshd.telemetry.queued": Description("Records waiting to be exported or written."),
     "meshd.log.lines": Description("Access log lines written."),
+    "meshd.log.dropped": Description("Log lines given up because standard error was not read, by the process."),
+    "meshd.log.coalesced": Description("Log lines that were counted instead of written, by the process."),
     "meshd.generation": Description("The generation of documents that is served.", highest=True),
     "meshd.config.ok": Description("1 while the documents on disk are the ones that are served, 0 after a bad reload."),
     "meshd.certificate.expiry": Description("When the certificate expires, seconds since 1970.", "s", highest=True),
