@@ -1,5 +1,6 @@
 """What a request to the app must pass, port by port: tokens, authorizers outside, authorization, limits and faults."""
 
+from collections.abc import Iterator
 from time import time
 
 from meshd.clusters import Clusters
@@ -16,6 +17,7 @@ from meshd.filters.ext_authz_grpc import GrpcCheck
 from meshd.filters.ext_authz_http import compile_http_check
 from meshd.filters.fault import fault_chain
 from meshd.filters.jwt import authentication_chain
+from meshd.filters.jwt import selects as selects_tokens
 from meshd.filters.rate_limit import rate_limit_chain
 from meshd.filters.request import request_chain
 from meshd.filters.rule_index import RuleIndex
@@ -83,6 +85,16 @@ class Admission:
         kind = "Http" if provider.envoy_ext_authz_http is not None else "Grpc"
         field = f"spec.extensionProviders[{place}].envoyExtAuthz{kind}.service"
         raise self._workload.mistake(field, wanted, "expected the host and port of a known service")
+
+    def written_fields(self, scope: Scope) -> Iterator[str]:
+        """Names of the fields that tell the app what tokens and authorizers outside say; patterns among them."""
+        for document in self._workload.documents.request_authentications:
+            for rule in document.model.spec.jwt_rules if selects_tokens(document.model, scope) else ():
+                yield rule.output_payload_to_header
+                yield from (each.header for each in rule.output_claim_to_headers)
+        for provider in self._workload.proxy.spec.extension_providers:
+            if provider.envoy_ext_authz_http is not None:
+                yield from provider.envoy_ext_authz_http.headers_to_upstream_on_allow
 
     def chain(self, scope: Scope) -> Chain:
         """What every request passes then: authorization, and the policies of ours."""

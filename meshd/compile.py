@@ -25,6 +25,7 @@ from meshd.filters.of_route import chain_of
 from meshd.filters.peer_authentication import mode_for
 from meshd.filters.persistence import session_chain
 from meshd.http.forwarding import Forwarding
+from meshd.http.owned import OwnedFields
 from meshd.identity.credentials import Credentials
 from meshd.net import wait
 from meshd.net.dial import Dialler
@@ -196,7 +197,10 @@ class _Compiler:
             mode=mode,
             proxy_name=self._workload.name,
             forwarding=Forwarding(
-                inbound=True, pseudonym=self._workload.name + b"-in", uri=self._workload.proxy.spiffe_id.encode()
+                inbound=True,
+                pseudonym=self._workload.name + b"-in",
+                uri=self._workload.proxy.spiffe_id.encode(),
+                owned=OwnedFields(self._admission.written_fields(scope)),
             ),
             clusters=self._clusters.built,
             services={},

@@ -7,6 +7,8 @@ white space around them.
 
 from collections.abc import Iterable
 
+from meshd.core.spelling import fold
+
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -68,6 +70,11 @@ class RequestHead:
         if self._index is None:
             self._index = index(self.headers)
         return self._index.get(name)
+
+    def values(self, name: bytes) -> list[bytes]:
+        """The value of each field of that lower-case name, however an app may spell it: for whatever restricts."""
+        folded = fold(name)
+        return [value for key, value in self.headers if key == name or fold(key) == folded]
 
     def cookie(self, name: bytes) -> bytes | None:
         """The value of a cookie; None when the client sent none of that name."""

@@ -18,6 +18,7 @@ from typing import Final
 from meshd.core.exchange import Exchange
 from meshd.core.head import Headers, RequestHead
 from meshd.core.reply import Reply
+from meshd.core.spelling import fold_all, without, without_other_spellings
 from meshd.filters.authz import Entry
 from meshd.filters.ext_authz import PARTIAL_BODY, PLAIN_TEXT, Answer, Check, Question, Shown, will_tell
 from meshd.http.check_message import (
@@ -198,9 +199,9 @@ def as_text(octets: bytes) -> bytes:
 def _take_over(exchange: Exchange, approved: Approval) -> None:
     head = exchange.head
     if approved.headers or approved.remove:
-        gone = {name.lower() for name in approved.remove}
-        edited = apply(head.headers, map(of_request, approved.headers))
-        head.headers = [field for field in edited if field[0] not in gone]
+        headers = without_other_spellings(head.headers, [each.name.lower() for each in approved.headers])
+        edited = apply(headers, map(of_request, approved.headers))
+        head.headers = without(edited, fold_all(name.lower() for name in approved.remove))
         head.changed()
     if approved.set_query or approved.remove_query:
         head.query = edit_query(head.query, approved.set_query, approved.remove_query)

@@ -12,6 +12,7 @@ from meshd.config.extension_provider import HttpAuthorizer
 from meshd.core.exchange import Exchange
 from meshd.core.head import Headers, RequestHead
 from meshd.core.reply import Reply
+from meshd.core.spelling import fold, fold_all, without
 from meshd.filters.authz import Entry
 from meshd.filters.ext_authz import PARTIAL_BODY, Answer, Asking, Check, Question, Shown, will_tell
 from meshd.filters.strings import BytesTest, compile_strings
@@ -40,11 +41,11 @@ class HttpCheck(Check):
         path = head.path if head.path.startswith(b"/") else b"/"
         fresh = RequestHead(head.method, (self.prefix + path) if self.prefix else path, head.authority)
         fresh.query = head.query
-        replaced = {name for name, _ in self.added} | {PARTIAL_BODY}
+        replaced = fold_all(name for name, _ in self.added) | {PARTIAL_BODY}
         fresh.headers = [
             field
             for field in head.headers
-            if (field[0] in ALWAYS_ASKED or self.asked(field[0])) and field[0] not in replaced
+            if (field[0] in ALWAYS_ASKED or self.asked(field[0])) and fold(field[0]) not in replaced
         ]
         fresh.headers += self.added
         if body is None:
@@ -73,7 +74,8 @@ class HttpCheck(Check):
     def _take_over(self, exchange: Exchange, fields: Headers, gone: set[bytes]) -> None:
         head = exchange.head
         new = [field for field in fields if self.to_app(field[0])]
-        head.headers = [field for field in _replaced(head.headers, new) if field[0] not in gone]
+        kept = without(head.headers, fold_all(gone) | fold_all(name for name, _ in new))
+        head.headers = kept + [field for field in new if field[0] not in gone]
         head.changed()
         told = [field for field in fields if self.to_client_on_allow(field[0])]
         if told:

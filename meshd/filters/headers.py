@@ -2,7 +2,8 @@
 
 What the request or response brought is removed or overwritten first, then fields are added, as in Envoy: a field that
 a modifier both removes and sets is there, with the new value. An added field is one more of its name, for some
-(Set-Cookie) cannot be joined into one.
+(Set-Cookie) cannot be joined into one. What a client sends under another spelling of such a name does not reach the
+app, which may take one for the other.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from meshd.core.chain import RequestStep, ResponseStep
 from meshd.core.exchange import Exchange
 from meshd.core.head import Headers, ResponseHead
 from meshd.core.reply import Reply
+from meshd.core.spelling import fold_all, without, without_other_spellings
 from meshd.http.framing import CONNECTION_FIELDS
 
 # Framing and addressing belong to the codec: policies that edit them are refused at load, and not obeyed here.
@@ -21,10 +23,16 @@ PROTECTED = CONNECTION_FIELDS
 def request_step(modifier: HeaderModifier) -> RequestStep:
     """Edits the request on its way."""
     edit = _editor(modifier)
+    added = tuple(each.name.lower().encode() for each in modifier.add)
+    names = {name.lower().encode() for name in (*(each.name for each in modifier.set), *modifier.remove)}
+    replaced = fold_all(names - PROTECTED)
 
     def step(exchange: Exchange) -> Reply | None:
         head = exchange.head
-        head.headers = edit(head.headers)
+        headers = without(head.headers, replaced) if replaced else head.headers
+        if added:
+            headers = without_other_spellings(headers, added)
+        head.headers = edit(headers)
         head.changed()
         return None
 

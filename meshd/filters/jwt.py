@@ -19,6 +19,7 @@ from meshd.core.chain import EMPTY_CHAIN, Chain
 from meshd.core.exchange import Exchange
 from meshd.core.head import RequestHead
 from meshd.core.reply import Reply
+from meshd.core.spelling import fold, fold_all, without
 from meshd.core.token import Claim, Token
 from meshd.filters.authz_rules import ClaimPath
 from meshd.filters.base import Scope
@@ -99,14 +100,14 @@ class Authenticator:
         self._known: dict[bytes, tuple[Token, Issuer]] = {}
         headers = [name for each in self.issuers for name, _ in each.claim_headers]
         headers += [each.payload_header for each in self.issuers if each.payload_header]
-        self._filled = frozenset(headers)
+        self._filled = fold_all(headers)
         self.required = any(each.required for each in self.issuers)
 
     def step(self, exchange: Exchange) -> Reply | None:
         """Find the tokens, believe or refuse them."""
         head = exchange.head
-        if self._filled and any(name in self._filled for name, _ in head.headers):
-            head.headers = [field for field in head.headers if field[0] not in self._filled]
+        if self._filled and any(fold(name) in self._filled for name, _ in head.headers):
+            head.headers = without(head.headers, self._filled)
             head.changed()
         found = self._find(head)
         if not found:

@@ -8,7 +8,7 @@ from meshd.core.errors import ProtocolError
 from meshd.core.head import Headers
 from meshd.http.events import END, End
 from meshd.http.fields import check_octets, check_partial, read_fields
-from meshd.http.framing import NOT_IN_TRAILERS
+from meshd.http.framing import allowed_trailers
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*"'
@@ -104,5 +104,4 @@ _HEX = re.compile(rb"[0-9A-Fa-f]+")
 
 
 def _allowed(fields: Headers) -> Headers:
-    lowered = [(name.lower(), value) for name, value in fields]
-    return [field for field in lowered if field[0] not in NOT_IN_TRAILERS]
+    return allowed_trailers([(name.lower(), value) for name, value in fields])

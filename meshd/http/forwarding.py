@@ -6,19 +6,13 @@ Envoy's x-forwarded-client-cert in its SANITIZE_SET mode, W3C Trace Context.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 from meshd.core.head import RequestHead, index
 from meshd.core.peer import Peer
+from meshd.http.owned import INTERNAL, MANAGED, OwnedFields
 
-# Claims about who is calling: never believed from anybody, for the handshake tells.
-_CLAIMS = frozenset((b"x-forwarded-client-cert", b"l5d-client-id", b"x-meshd-peer"))
-# Believed of our own app and of mesh peers, not of strangers.
-_INTERNAL = frozenset(
-    (b"x-envoy-internal", b"x-envoy-peer-metadata", b"x-envoy-peer-metadata-id", b"x-envoy-original-path", b"x-real-ip")
-)
-_OURS = _CLAIMS | _INTERNAL | {b"via", b"x-forwarded-for", b"x-forwarded-proto", b"x-request-id", b"traceparent"}
 _NONE: Mapping[bytes, bytes] = {}
 _SCHEMES = (b"http", b"https", b"ws", b"wss")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
@@ -34,12 +28,13 @@ class Forwarding:
     inbound: bool
     pseudonym: bytes  # in Via
     uri: bytes = b""  # our own SPIFFE ID, for x-forwarded-client-cert
+    owned: OwnedFields = field(default_factory=OwnedFields)
 
 
 class Hop:
     """What one connection's peer adds to each of its requests, made once a connection."""
 
-    __slots__ = ("address", "certificate", "pseudonym", "scheme", "trusted", "via")
+    __slots__ = ("address", "certificate", "owned", "pseudonym", "scheme", "trusted", "via")
 
     def __init__(self, peer: Peer, forwarding: Forwarding) -> None:
         address = peer.address.encode()
@@ -48,6 +43,7 @@ class Hop:
         self.address = b"" if own_app else address  # to add to X-Forwarded-For
         self.scheme = b"https" if peer.tls else b""
         self.pseudonym = forwarding.pseudonym
+        self.owned = forwarding.owned
         self.via = {
             b"http/1.0": b"1.0 " + forwarding.pseudonym,
             b"http/1.1": b"1.1 " + forwarding.pseudonym,
@@ -63,13 +59,13 @@ class Hop:
 
 def prepare(head: RequestHead, hop: Hop, traceparent: bytes) -> bytes:
     """Edit the head for the next hop and return its request id; empty when the request runs in a loop."""
-    headers = head.headers
-    kept = [field for field in headers if field[0] not in _OURS]
+    headers, owned = head.headers, hop.owned
+    kept = [field for field in headers if not owned[field[0]]]
     claims = _NONE
     if len(kept) < len(headers):
-        claims = index(field for field in headers if field[0] in _OURS)
+        claims = index(field for field in headers if owned[field[0]] == MANAGED)
         if hop.trusted:
-            kept += [field for field in headers if field[0] in _INTERNAL]
+            kept += [field for field in headers if owned[field[0]] == INTERNAL]
     via, forwarded_for = claims.get(b"via"), claims.get(b"x-forwarded-for")
     if via is not None and hop.pseudonym in via and _times(hop.pseudonym, via) > MAX_LOOPS:
         return b""

@@ -9,6 +9,8 @@ import re
 from meshd.core import proxy_errors
 from meshd.core.errors import ProtocolError
 from meshd.core.head import Headers
+from meshd.core.spelling import fold, fold_all
+from meshd.http.owned import CLAIMS, FAMILIES, INTERNAL_FIELDS, MANAGED_FIELDS
 
 # Taken out of every head: each means something between two neighbours only.
 CONNECTION_FIELDS = frozenset(
@@ -28,23 +30,11 @@ CONNECTION_FIELDS = frozenset(
 # What a Connection field says that is not the name of a field, or of one that is out of every head anyway.
 CONNECTION_OPTIONS = CONNECTION_FIELDS | {b"close"}
 # What a Connection field can not take away, because somebody else relies on it (CVE-2026-105299 and its kin).
-PROTECTED = frozenset(
-    (
-        b"authorization",
-        b"cookie",
-        b"forwarded",
-        b"traceparent",
-        b"tracestate",
-        b"via",
-        b"x-forwarded-client-cert",
-        b"x-forwarded-for",
-        b"x-forwarded-host",
-        b"x-forwarded-proto",
-        b"x-request-id",
-    )
-)
-# Never believed in a trailer (RFC 9110 section 6.5.1): framing, routing, identity.
+PROTECTED = CLAIMS | MANAGED_FIELDS | INTERNAL_FIELDS | {b"authorization", b"cookie", b"tracestate"}
+_PROTECTED_FAMILIES = (b"x-meshd-", *FAMILIES)
+# Never believed in a trailer (RFC 9110 section 6.5.1), however it is spelled: framing, routing, identity.
 NOT_IN_TRAILERS = CONNECTION_FIELDS | PROTECTED | {b"trailer", b"content-type", b"content-encoding", b"content-range"}
+_FOLDED_NOT_IN_TRAILERS = fold_all(NOT_IN_TRAILERS)
 _LENGTH = re.compile(rb"0{0,64}[0-9]{1,19}")  # `int` refuses thousands of digits, be they zeros
 MAX_LENGTH = 2**63 - 1
 _CODING = proxy_errors.HTTP_RESPONSE_TRANSFER_CODING
@@ -118,5 +108,14 @@ def without_nominated(headers: Headers, connection: frozenset[bytes]) -> Headers
     """The fields that a Connection field does not claim for this hop."""
     if connection <= CONNECTION_OPTIONS:
         return headers
-    nominated = {name for name in connection if name not in PROTECTED and not name.startswith(b"x-meshd-")}
+    nominated = {name for name in connection if name not in PROTECTED and not name.startswith(_PROTECTED_FAMILIES)}
     return [field for field in headers if field[0] not in nominated]
+
+
+def allowed_trailers(trailers: Headers) -> Headers:
+    """Those that may be believed where they stand."""
+    return [field for field in trailers if _may_trail(fold(field[0]))]
+
+
+def _may_trail(folded: bytes) -> bool:
+    return folded not in _FOLDED_NOT_IN_TRAILERS and not folded.startswith(_PROTECTED_FAMILIES)

@@ -13,7 +13,7 @@ from meshd.core.head import Headers, RequestHead, ResponseHead
 from meshd.http.body import BodyReader, Shape
 from meshd.http.events import End
 from meshd.http.fields import check_partial, render_fields
-from meshd.http.framing import NOT_IN_TRAILERS
+from meshd.http.framing import allowed_trailers
 from meshd.http.head_parser import check_request_line, parse_request, parse_response
 from meshd.http.limits import REQUEST_LIMITS, RESPONSE_LIMITS, Limits
 
@@ -311,7 +311,7 @@ def _status_line(status: int) -> bytes:
 
 
 def _last_chunk(trailers: Headers) -> bytes:
-    allowed = [field for field in trailers if field[0] not in NOT_IN_TRAILERS]
+    allowed = allowed_trailers(trailers)
     return render_fields(b"0\r\n", allowed, b"") if allowed else b"0\r\n\r\n"
 
 

@@ -13,7 +13,7 @@ from meshd.core import proxy_errors
 from meshd.core.errors import ProtocolError
 from meshd.core.head import Headers, RequestHead, ResponseHead
 from meshd.http.fields import TEXT
-from meshd.http.framing import CONNECTION_FIELDS, MAX_LENGTH, NOT_IN_TRAILERS
+from meshd.http.framing import CONNECTION_FIELDS, MAX_LENGTH, allowed_trailers
 from meshd.http.h2_library import Secret
 from meshd.http.limits import Limits
 from meshd.http.target import authority, read_target
@@ -185,8 +185,7 @@ def _read_response(fields: Headers, limits: Limits, method: bytes, *, end: bool)
 
 def read_trailers(fields: Headers, limits: Limits) -> Headers:
     """The trailers that may be believed (RFC 9110 section 6.5.1). Raises Malformed or ProtocolError."""
-    headers = _sort(fields, limits, _NO_PSEUDO)[1]
-    return [field for field in headers if field[0] not in NOT_IN_TRAILERS]
+    return allowed_trailers(_sort(fields, limits, _NO_PSEUDO)[1])
 
 
 def _sort(
@@ -287,7 +286,7 @@ def response_fields(head: ResponseHead, secret: MakeSecret) -> Headers:
 def trailer_fields(trailers: Headers, secret: MakeSecret) -> Headers:
     """The trailers that may be sent; there may be none left."""
     fields: Headers = []
-    _add_headers(fields, [field for field in trailers if field[0] not in NOT_IN_TRAILERS], secret)
+    _add_headers(fields, allowed_trailers(trailers), secret)
     return fields
 
 

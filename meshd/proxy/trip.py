@@ -76,7 +76,7 @@ class Trip:
             self.policy = NO_RETRY
             ask(exchange.head, token_bytes(NONCE))
         if exchange.head.length != 0:
-            self.upload = Upload(flight, self.policy.buffer)
+            self.upload = Upload(flight, self.policy.buffer, self.plan.forwarding.owned)
             self.upload.take_ready()
         flight.idle_timeout = self.route.idle_timeout
         began = exchange.started + exchange.delay

@@ -8,7 +8,10 @@ an attempt has a connection, writes it there. A slow upstream therefore stops th
 from meshd.core import flags
 from meshd.core.asked import NO_LIMIT
 from meshd.core.errors import DownstreamError, UpstreamError
-from meshd.http.events import End
+from meshd.core.head import RequestHead
+from meshd.core.spelling import fold, fold_all
+from meshd.http.events import END, End
+from meshd.http.owned import OwnedFields
 from meshd.net import wait
 from meshd.proxy.cut import Cut
 from meshd.proxy.flight import Flight
@@ -26,6 +29,7 @@ class Upload:
         "_kept",
         "_limit",
         "_most",
+        "_owned",
         "_started",
         "end",
         "ended",
@@ -33,8 +37,9 @@ class Upload:
         "size",
     )
 
-    def __init__(self, flight: Flight, limit: int) -> None:
+    def __init__(self, flight: Flight, limit: int, owned: OwnedFields) -> None:
         self._flight = flight
+        self._owned = owned
         self._limit = limit
         asked = flight.exchange.asked
         self._most = asked.max_request if asked is not None else NO_LIMIT  # octets
@@ -94,7 +99,7 @@ class Upload:
     def _take(self, event: bytes | End) -> int:
         """Account for one piece and return its number."""
         if isinstance(event, End):
-            self.end = event
+            self.end = believed(event, self._flight.exchange.head, self._owned) if event.trailers else event
             return -1
         self.size += len(event)
         if self.size > self._most:
@@ -132,7 +137,8 @@ class Upload:
             return  # this attempt got it with its head
         try:
             if isinstance(event, End):
-                await self._connection.finish(event.trailers)
+                assert self.end is not None  # it was taken
+                await self._connection.finish(self.end.trailers)
                 start_response_clock(self._flight)
             else:
                 await self._connection.send(event)
@@ -147,6 +153,14 @@ class Upload:
     def __repr__(self) -> str:
         state = "whole" if self.end else "under way"
         return f"<Upload {self.size} octets, {state}, {'kept' if self.replayable else 'not kept'}>"
+
+
+def believed(end: End, head: RequestHead, owned: OwnedFields) -> End:
+    """The end with those trailers that an app may take for fields of the head: none that is ours or a policy's to say,
+    and none that the head has."""
+    said = fold_all(name for name, _ in head.headers)
+    kept = [each for each in end.trailers if owned.may_trail(each[0]) and fold(each[0]) not in said]
+    return End(kept) if kept else END
 
 
 def start_response_clock(flight: Flight) -> None:

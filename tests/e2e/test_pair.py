@@ -75,6 +75,31 @@ def test_a_request_arrives_with_who_sent_it_and_what_it_belongs_to(pair):
     assert re.fullmatch(r"[0-9a-f-]{36}", request.header("x-request-id"))
 
 
+@pytest.mark.parametrize("version", ["--http1.1", "--http2-prior-knowledge"])
+def test_a_forged_identity_went_by_in_underscores(pair, version):
+    """A CGI or WSGI app sees one variable for both spellings, and may see the forged one."""
+    origin, address = pair
+    forged = ["X_Forwarded_Client_Cert", "x_forwarded-for", "X.Forwarded.Host", "x_request_id", "X_Envoy_Internal"]
+    fields = [word for name in forged for word in ("-H", f"{name}: forged")]
+    status, _, _ = call(address, "/", version, *fields, "-H", "X_Tenant: seven")
+    assert status == 200
+    (request,) = origin.take()
+    assert request.header("x_tenant") == "seven"
+    assert "spiffe://" in request.header("x-forwarded-client-cert")
+    assert not [name for name, value in request.headers if "forged" in value]
+
+
+def test_a_trailer_said_who_is_calling(pair):
+    origin, address = pair
+    trailers = b"X_Forwarded_Client_Cert: forged\r\nX-Forwarded-Host: forged\r\nx_sum: 7\r\n"
+    with RawClient(address) as client:
+        head = b"POST / HTTP/1.1\r\nhost: reviews.test\r\ntransfer-encoding: chunked\r\n\r\n"
+        client.send(head + b"0\r\n%b\r\n" % trailers)
+        client.read_until(lambda: client.responses(["POST"]), 10)
+    (request,) = origin.take()
+    assert request.trailers == [("x_sum", "7")]
+
+
 def test_a_trace_goes_on(pair):
     origin, address = pair
     trace = "0af7651916cd43dd8448eb211c80319c"

@@ -249,6 +249,14 @@ def test_no_client_keeps_a_field_that_an_authorizer_sets(action):
     assert exchange.head.headers == [(b"x-user", b"alice")]
 
 
+@pytest.mark.parametrize("action", [APPEND, ADD_IF_ABSENT, OVERWRITE])
+def test_another_spelling_got_past_what_an_authorizer_sets_or_removes(action):
+    exchange = exchange_of(target="/asked", headers=[("x_user", "root"), ("x_old", "1"), ("x_b", "1")])
+    ok = {"headers": [option("x-user", "alice", append_action=action)], "headers_to_remove": ["X-Old"]}
+    judge(saying(ok_response=ok), exchange)
+    assert exchange.head.headers == [(b"x_b", b"1"), (b"x-user", b"alice")]
+
+
 @pytest.mark.parametrize(
     ("query", "new", "gone", "left"),
     [

@@ -103,6 +103,13 @@ def test_what_an_authorizer_has_taken_out_of_a_request():
     assert exchange.head.headers == [(b"x-b", b"1")]
 
 
+def test_another_spelling_got_past_what_an_authorizer_says():
+    exchange = exchange_of(target="/asked", headers=[("x_user", "root"), ("X.Old", "1"), ("x_b", "1")])
+    gone = ("x-envoy-auth-headers-to-remove", "x-old")
+    judge(check(headersToUpstreamOnAllow=["x-user"]), answer(200, gone, ("x-user", "alice")), exchange)
+    assert exchange.head.headers == [(b"x_b", b"1"), (b"x-user", b"alice")]
+
+
 def test_what_an_admitted_client_sees():
     exchange = exchange_of(target="/asked")
     tell(exchange, ResponseHead(200))

@@ -70,3 +70,12 @@ def test_what_belongs_to_the_connection_is_left_alone(name):
     assert name.encode() in PROTECTED
     head = edited([(name, "1")], put=[(name, "2")], add=[(name, "3")], remove=[name])
     assert head.headers == [(name.encode(), b"1")]
+
+
+@pytest.mark.parametrize("spelling", ["x_user", "x.user", "X_User"])
+@pytest.mark.parametrize("edits", [{"put": [("x-user", "1")]}, {"add": [("x-user", "1")]}, {"remove": ["x-user"]}])
+def test_another_spelling_got_past_a_modifier(spelling, edits):
+    """An app that folds names took it for the field that the route sets, or takes out."""
+    head = edited([(spelling, "root"), ("x_users", "2")], **edits)
+    assert dict(head.headers).get(b"x-user", b"1") == b"1"
+    assert [name for name, _ in head.headers if name != b"x-user"] == [b"x_users"]

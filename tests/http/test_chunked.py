@@ -129,7 +129,16 @@ def test_extensions_of_a_whole_body_are_counted():
 
 
 @pytest.mark.parametrize(
-    "name", [b"Content-Length", b"HOST", b"transfer-encoding", b"X-Forwarded-For", b"Authorization"]
+    "name",
+    [
+        b"Content-Length",
+        b"HOST",
+        b"transfer-encoding",
+        b"X-Forwarded-For",
+        b"Authorization",
+        b"X_Forwarded_For",
+        b"x-envoy-internal",
+    ],
 )
 def test_what_frames_or_identifies_is_not_believed_in_a_trailer(name):
     assert decode([b"0\r\n%b: 1\r\nok: 2\r\n\r\n" % name])[1] == [(b"ok", b"2")]

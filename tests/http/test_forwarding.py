@@ -1,6 +1,7 @@
 """What goes on to the next hop, and what is not believed."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,9 @@ from hypothesis import strategies as st
 
 from meshd.core.head import RequestHead
 from meshd.core.peer import Peer
+from meshd.core.spelling import fold
 from meshd.http.forwarding import MAX_LOOPS, Forwarding, Hop, client_cert, new_request_id, prepare
+from meshd.http.owned import OwnedFields
 
 STRANGER = Peer("203.0.113.9")
 MESH = Peer("10.0.0.7", principal=b"td/ns/a/sa/web", fingerprint="ab" * 32, tls="TLSv1.3")
@@ -155,3 +158,31 @@ def test_the_scheme_is_believed_of_the_mesh_only(peer, claimed, wanted):
 def test_a_hop_tells_who_is_there():
     assert repr(Hop(STRANGER, IN)) == "<Hop orders from 203.0.113.9>"
     assert repr(Hop(APP, OUT)) == "<Hop orders-out from our own app>"
+
+
+@st.composite
+def spelled(draw):
+    """A field that claims to be one of ours, in some spelling."""
+    name = draw(st.sampled_from([*CLAIMS, *INTERNAL, *OURS, b"x-forwarded-host", b"forwarded", b"x-user"])).decode()
+    written = "".join(draw(st.sampled_from("-_.")) if each == "-" else each for each in name)
+    return written.encode(), b"forged"
+
+
+@given(
+    st.lists(spelled() | st.just((b"x_tenant", b"seven")), max_size=8),
+    st.sampled_from([(STRANGER, IN), (MESH, IN), (APP, OUT)]),
+)
+def test_an_app_that_folds_names_sees_no_second_spelling_of_ours(fields, between):
+    """Underscores went past what we take out, and a CGI or WSGI app took them for the claim that we verified."""
+    peer, forwarding = between
+    forwarding = replace(forwarding, owned=OwnedFields(["x-user"]))
+    head, _ = passed_on(*fields, peer=peer, forwarding=forwarding)
+    protected = {fold(name) for name in (*CLAIMS, *INTERNAL, *OURS, b"x-forwarded-host", b"forwarded", b"x-user")}
+    for name, value in head.headers:
+        assert fold(name) not in protected or name == fold(name)
+        if name in (b"x-forwarded-client-cert", b"x-forwarded-proto", b"x-request-id", b"traceparent"):
+            assert value != b"forged" or (name == b"x-request-id" and peer is not STRANGER)
+    if peer is STRANGER:
+        believed = {b"x-forwarded-for", b"via", b"x-user"}  # appended to, or for a policy to take out
+        assert not [name for name, value in head.headers if value == b"forged" and name not in believed]
+    assert head.headers.count((b"x_tenant", b"seven")) == fields.count((b"x_tenant", b"seven"))

@@ -8,6 +8,7 @@ from support.http2 import GET, POST, names, values
 
 from meshd.core.errors import ProtocolError
 from meshd.core.head import RequestHead, ResponseHead
+from meshd.core.spelling import fold, fold_all
 from meshd.http.framing import CONNECTION_FIELDS, NOT_IN_TRAILERS
 from meshd.http.h1 import ClientCodec, ServerCodec
 from meshd.http.h2_fields import (
@@ -96,7 +97,7 @@ def test_a_response_is_the_same_after_http1_http2_and_http1_again(status, fields
 @given(st.lists(st.tuples(names, values), max_size=8))
 def test_trailers_lose_what_nobody_may_believe(trailers):
     read = read_trailers(trailer_fields(trailers, secret), REQUEST_LIMITS)
-    assert read == [field for field in trailers if field[0] not in NOT_IN_TRAILERS]
+    assert read == [field for field in trailers if fold(field[0]) not in fold_all(NOT_IN_TRAILERS)]
 
 
 wild_octets = st.binary(max_size=6) | st.sampled_from([b"a b", b"a\r\nb: c", b" a", b"a\t", b"chunked", b"close", b"1"])

@@ -9,7 +9,8 @@ from support.requests import exchange_of
 
 from meshd.core import flags
 from meshd.core.errors import DownstreamError, Resend, UpstreamError
-from meshd.http.events import END
+from meshd.http.events import END, End
+from meshd.http.owned import OwnedFields
 from meshd.net import wait
 from meshd.proxy.cut import Cut
 from meshd.proxy.flight import Flight
@@ -58,7 +59,7 @@ class Carrier:
 
 
 def make_upload(pieces, ready=0, limit=LIMIT):
-    upload = Upload(Flight(exchange_of(method="POST"), Client(pieces, ready)), limit)
+    upload = Upload(Flight(exchange_of(method="POST"), Client(pieces, ready)), limit, OwnedFields())
     upload.take_ready()
     return upload
 
@@ -147,3 +148,12 @@ async def test_the_rest_of_a_body_never_reached_the_second_attempt():
         assert upload.ended.is_set()
 
     await wait.background.run(run)
+
+
+@given(st.sampled_from([b"x-user", b"x_user", b"x-forwarded-for", b"x_forwarded_for", b"x-kind", b"x_kind", b"x_sum"]))
+def test_a_trailer_passed_for_a_field_that_policies_write(name):
+    """An app that merges trailers into the head took what a client said there for what we had said."""
+    exchange = exchange_of(method="POST", headers=[("x-kind", "checked")])
+    upload = Upload(Flight(exchange, Client([End([(name, b"forged")])], 1)), LIMIT, OwnedFields(["x-user"]))
+    upload.take_ready()
+    assert upload.end.trailers == ([(name, b"forged")] if name == b"x_sum" else [])
