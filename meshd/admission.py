@@ -45,7 +45,7 @@ class Admission:
             for each in rule.when
         }
         claims = filter(None, map(claim_path, keys))
-        return authentication_chain(issuers, self._workload.documents.key_sets, scope, time, claims)
+        return authentication_chain(issuers, self._workload.shared.key_ring, scope, time, claims)
 
     def gate(self, scope: Scope) -> Gate | None:
         """The authorizers outside that policies of this workload name; None where none does."""
@@ -104,7 +104,7 @@ class Admission:
         faults = of_workload([each.model for each in documents.fault_policies], scope)
         return (
             authorization_chain([each.model for each in documents.authorization_policies], scope)
-            + rate_limit_chain(limits, f"port {scope.port}", compile_policy_match, self._workload.buckets)
+            + rate_limit_chain(limits, f"port {scope.port}", compile_policy_match, self._workload.shared.buckets)
             + request_chain(requests, compile_policy_match)
             + fault_chain(faults, compile_policy_match, self._workload.random)
         )

@@ -72,7 +72,7 @@ class Clusters:
         requests = of_service([each.model for each in documents.request_policies], *here)
         faults = of_service([each.model for each in documents.fault_policies], *here)
         return (
-            rate_limit_chain(limits, known.cluster, compile_policy_match, self._workload.buckets)
+            rate_limit_chain(limits, known.cluster, compile_policy_match, self._workload.shared.buckets)
             + request_chain(requests, compile_policy_match)
             + fault_chain(faults, compile_policy_match, self._workload.random)
         )

@@ -21,6 +21,7 @@ from meshd.core.route import RetryPolicy, Route, Target
 from meshd.discovery.known_port import Place
 from meshd.filters.buckets import OCTETS, Buckets
 from meshd.filters.ext_authz import tell
+from meshd.filters.key_ring import KeyRing
 from meshd.filters.of_route import chain_of
 from meshd.filters.peer_authentication import mode_for
 from meshd.filters.persistence import session_chain
@@ -38,7 +39,7 @@ from meshd.snapshot import Plan, Snapshot
 from meshd.unserved import refuse_unserved
 from meshd.upstream.cluster import ClusterSettings, Protocol
 from meshd.upstream.pool import PoolSettings
-from meshd.workload import ROOT_NAMESPACE, Workload
+from meshd.workload import ROOT_NAMESPACE, Shared, Workload
 
 ANY_PATH = Match("PathPrefix", b"", (), (0, 0, 0, 0, 0))
 UNSERVED = {"tcp", "tls"}  # protocols that a listener cannot speak yet
@@ -56,15 +57,16 @@ def compile_snapshot(
     previous: Snapshot | None,
     *,
     chance: Random | None = None,
-    buckets: Buckets | None = None,
+    shared: Shared | None = None,
 ) -> Snapshot:
     """The world of this generation. Raises ConfigError; `previous` is left as it is.
 
-    One that is only asked and never serves brings its own `chance` and needs no certificates. Workers give the
-    `buckets` of rate limits, which they share with each other and from generation to generation.
+    One that is only asked and never serves brings its own `chance` and needs no certificates. Workers give what
+    outlives a generation.
     """
     random = chance or Random()  # noqa: S311  # spreads load
-    workload = Workload(proxy, documents, random, buckets or Buckets(bytearray(OCTETS)))
+    shared = shared or Shared(Buckets(bytearray(OCTETS)), KeyRing())
+    workload = Workload(proxy, documents, random, shared)
     compiler = _Compiler(workload, credentials, previous)
     compiler.needs_identity = chance is None
     return compiler.snapshot()

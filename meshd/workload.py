@@ -9,18 +9,28 @@ from meshd.config.proxy import Proxy
 from meshd.destination_rules import Caller
 from meshd.filters.base import Scope
 from meshd.filters.buckets import Buckets
+from meshd.filters.key_ring import KeyRing
 
 ROOT_NAMESPACE = "istio-system"
 
 
 @dataclass(frozen=True, slots=True)
+class Shared:
+    """What a data path keeps from generation to generation: the token buckets of rate limits, which its siblings draw
+    from too, and the keys of issuers elsewhere, which come and go while it serves."""
+
+    buckets: Buckets
+    key_ring: KeyRing
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
-    """`random` is what chance draws from, `buckets` those of rate limits."""
+    """`random` is what chance draws from."""
 
     proxy: Proxy
     documents: Documents
     random: Random
-    buckets: Buckets
+    shared: Shared
 
     @property
     def trust_domain(self) -> str:

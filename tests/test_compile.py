@@ -13,8 +13,10 @@ from meshd.core.endpoint import Tls
 from meshd.core.exchange import Attempt
 from meshd.core.head import ResponseHead
 from meshd.filters.buckets import OCTETS, Buckets
+from meshd.filters.key_ring import KeyRing
 from meshd.identity.credentials import load_credentials
 from meshd.net.tls import Mode
+from meshd.workload import Shared
 
 # -- outbound ---------------------------------------------------------------------------------------------------------
 
@@ -192,8 +194,8 @@ def test_limits_come_before_answers_and_those_before_faults(build, attached):
 def test_buckets_are_shared_by_whoever_is_given_the_same(build, tmp_path):
     text = service() + "\n---\n" + LIMIT.replace("ATTACHED", "targetRefs: [{name: web}]")
     (tmp_path / "limit.yaml").write_text(text)
-    documents, shared = load_policies([tmp_path / "limit.yaml"]), Buckets(bytearray(OCTETS))
-    snapshots = [compile_snapshot(proxy(), documents, None, None, buckets=each) for each in (shared, shared, None)]
+    documents, shared = load_policies([tmp_path / "limit.yaml"]), Shared(Buckets(bytearray(OCTETS)), KeyRing())
+    snapshots = [compile_snapshot(proxy(), documents, None, None, shared=each) for each in (shared, shared, None)]
     chains = [found(snapshot).chain for snapshot in snapshots]
     statuses = [[step(exchange_of()) for step in chain.on_request] for chain in chains]
     assert [reply.status if reply else 0 for (reply,) in statuses] == [0, 429, 0]

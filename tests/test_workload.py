@@ -6,11 +6,12 @@ from support.compiled import proxy
 
 from meshd.config.documents import Documents
 from meshd.filters.buckets import OCTETS, Buckets
-from meshd.workload import ROOT_NAMESPACE, Workload
+from meshd.filters.key_ring import KeyRing
+from meshd.workload import ROOT_NAMESPACE, Shared, Workload
 
 
 def workload(identity=""):
-    return Workload(proxy(identity=identity), Documents(), Random(), Buckets(bytearray(OCTETS)))
+    return Workload(proxy(identity=identity), Documents(), Random(), Shared(Buckets(bytearray(OCTETS)), KeyRing()))
 
 
 def test_what_it_is_called():

@@ -145,7 +145,6 @@ class Documents:
     request_policies: tuple[Document[RequestPolicy], ...] = ()
     problems: tuple[Problem, ...] = ()  # warnings
     digest: str = ""
-    key_sets: Mapping[str, str] = field(default_factory=dict)  # fetched ones, by their URI
     files: tuple[str, ...] = field(default=(), compare=False)  # all that were read
     empty_lists: frozenset[str] = frozenset()  # kinds of Lists without items: of these, nothing is meant
 

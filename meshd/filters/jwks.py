@@ -37,10 +37,24 @@ class Key:
 
 
 def read_key_set(text: str) -> tuple[Key, ...]:
-    """The keys of a set that can verify tokens; those of other uses and types are left out, as RFC 7517 section 5 says.
+    """As `usable_keys`. Raises InvalidKey too when there is none, with the reasons."""
+    keys, reasons = _sort_out(text)
+    if not keys:
+        raise InvalidKey("; ".join(reasons[:3]) or "a key set without keys")
+    return keys
 
-    Raises InvalidKey when it is no set, or none of its keys can be used.
+
+def usable_keys(text: str) -> tuple[Key, ...]:
+    """The keys of a set that can verify tokens; those of other uses and types are left out, as RFC 7517 section 5 says.
+    There may be none: an issuer takes a key back by leaving it out.
+
+    Raises InvalidKey when it is no set.
     """
+    return _sort_out(text)[0]
+
+
+def _sort_out(text: str) -> tuple[tuple[Key, ...], list[str]]:
+    """The keys that can be used, and why others cannot. Raises InvalidKey."""
     if len(text) > MAX_SET:
         raise InvalidKey(f"a key set of more than {MAX_SET} octets")
     try:
@@ -50,15 +64,14 @@ def read_key_set(text: str) -> tuple[Key, ...]:
     listed = found.get("keys") if isinstance(found, dict) else None
     if not isinstance(listed, list) or len(listed) > MAX_KEYS:
         raise InvalidKey(f"not a key set: expected an object with a list 'keys' of at most {MAX_KEYS}")
-    keys, reasons = [], []
+    keys: list[Key] = []
+    reasons: list[str] = []
     for place, each in enumerate(listed):
         try:
             keys.append(read_key(each))
         except (InvalidKey, ValueError, TypeError) as error:
             reasons.append(f"keys[{place}]: {error}")
-    if not keys:
-        raise InvalidKey("; ".join(reasons[:3]) or "a key set without keys")
-    return tuple(keys)
+    return tuple(keys), reasons
 
 
 def read_key(fields: object) -> Key:

@@ -19,6 +19,10 @@ class InvalidToken(Exception):
     """Why a token is not believed."""
 
 
+class UnknownKey(InvalidToken):
+    """It may be good: what it is signed with is none of the keys, which may be out of date."""
+
+
 def unverified_issuer(token: bytes) -> str:
     """Who the token says it is from, to choose the keys by and nothing else. Raises InvalidToken."""
     issuer = _object(_parts(token)[1], "payload").get("iss")
@@ -28,7 +32,8 @@ def unverified_issuer(token: bytes) -> str:
 
 
 def verify(token: bytes, keys: Iterable[Key], issuer: str, audiences: Sequence[str]) -> Token:
-    """The token, its signature, issuer and audience found good; its times are `check_times`'s. Raises InvalidToken."""
+    """The token, its signature, issuer and audience found good; its times are `check_times`'s. Raises InvalidToken,
+    UnknownKey where another set of keys might say otherwise."""
     header, payload, signature = _parts(token)
     fields = _object(header, "header")
     if "crit" in fields:
@@ -39,10 +44,11 @@ def verify(token: bytes, keys: Iterable[Key], issuer: str, audiences: Sequence[s
     signed = header + b"." + payload
     candidates = [key for key in keys if algorithm in key.algorithms and (not name or key.name in ("", name))]
     if not candidates:
-        raise InvalidToken("no key for it")
+        raise UnknownKey("no key for it")
     octets = _octets(signature, "signature")
     if not any(key.algorithms[algorithm](octets, signed) for key in candidates):
-        raise InvalidToken("wrong signature")
+        named = bool(name) and all(key.name for key in candidates)
+        raise (InvalidToken if named else UnknownKey)("wrong signature")  # a key without a name may have been replaced
     return _claims(_object(payload, "payload"), payload, issuer, audiences)
 
 

@@ -24,7 +24,8 @@ from meshd.core.token import Claim, Token
 from meshd.filters.authz_rules import ClaimPath
 from meshd.filters.base import Scope
 from meshd.filters.jwks import InvalidKey, Key, read_key_set
-from meshd.filters.jws import InvalidToken, check_times, unverified_issuer, verify
+from meshd.filters.jws import InvalidToken, UnknownKey, check_times, unverified_issuer, verify
+from meshd.filters.key_ring import KeyRing
 
 MAX_REMEMBERED: Final = 1024  # good tokens
 MAX_TOKENS: Final = 4  # of one request
@@ -50,7 +51,8 @@ class Issuer:
 
     name: str
     audiences: tuple[str, ...]
-    keys: tuple[Key, ...]  # none while they could not be had
+    keys: tuple[Key, ...]  # inline ones
+    keys_uri: str  # of those that are fetched; empty for inline ones
     places: tuple[Place, ...]
     forward: bool
     payload_header: bytes
@@ -64,15 +66,15 @@ DEFAULT_PLACES: Final = (Place("header", b"authorization", b"bearer "), Place("p
 
 def authentication_chain(
     documents: Iterable[RequestAuthentication],
-    key_sets: Mapping[str, str],
+    ring: KeyRing,
     scope: Scope,
     clock: Clock,
     noted: Iterable[ClaimPath] = (),
 ) -> Chain:
-    """The step of one workload port; none when no document selects it. `key_sets` are fetched ones, by their URI;
+    """The step of one workload port; none when no document selects it. `ring` has the keys that are fetched;
     `noted` are the claims that policies look at, which go into the log."""
     rules = [rule for each in documents if selects(each, scope) for rule in each.spec.jwt_rules]
-    return Chain((Authenticator(rules, key_sets, clock, noted).step,)) if rules else EMPTY_CHAIN
+    return Chain((Authenticator(rules, ring, clock, noted).step,)) if rules else EMPTY_CHAIN
 
 
 def selects(document: RequestAuthentication, scope: Scope) -> bool:
@@ -88,16 +90,15 @@ def selects(document: RequestAuthentication, scope: Scope) -> bool:
 class Authenticator:
     """The rules of one workload port. Tokens that were found good are remembered, a bounded number of them."""
 
-    __slots__ = ("_clock", "_filled", "_known", "_noted", "_places", "issuers", "required")
+    __slots__ = ("_clock", "_filled", "_known", "_noted", "_places", "_ring", "issuers", "required")
 
-    def __init__(
-        self, rules: Iterable[JwtRule], key_sets: Mapping[str, str], clock: Clock, noted: Iterable[ClaimPath] = ()
-    ) -> None:
-        self.issuers = tuple(compile_rule(rule, key_sets) for rule in rules)
+    def __init__(self, rules: Iterable[JwtRule], ring: KeyRing, clock: Clock, noted: Iterable[ClaimPath] = ()) -> None:
+        self.issuers = tuple(compile_rule(rule) for rule in rules)
+        self._ring = ring
         self._noted = tuple(noted)
         self._places = tuple(dict.fromkeys(place for each in self.issuers for place in each.places))
         self._clock = clock
-        self._known: dict[bytes, tuple[Token, Issuer]] = {}
+        self._known: dict[bytes, tuple[Token, Issuer, tuple[Key, ...]]] = {}  # with the set that it was verified by
         headers = [name for each in self.issuers for name, _ in each.claim_headers]
         headers += [each.payload_header for each in self.issuers if each.payload_header]
         self._filled = fold_all(headers)
@@ -141,37 +142,46 @@ class Authenticator:
     def _believe(self, token: bytes, places: set[Place]) -> tuple[Token, Issuer]:
         """Raises InvalidToken."""
         known = self._known.get(token)
-        if known is None or places.isdisjoint(known[1].places):
+        if known is None or places.isdisjoint(known[1].places) or known[2] is not self._keys(known[1]):
+            self._known.pop(token, None)
             known = self._verify(token, places)
             if len(self._known) >= MAX_REMEMBERED:
                 del self._known[next(iter(self._known))]
             self._known[token] = known
         check_times(known[0], self._clock())
-        return known
+        return known[0], known[1]
 
-    def _verify(self, token: bytes, places: set[Place]) -> tuple[Token, Issuer]:
+    def _keys(self, issuer: Issuer) -> tuple[Key, ...]:
+        return self._ring.keys(issuer.keys_uri) if issuer.keys_uri else issuer.keys
+
+    def _verify(self, token: bytes, places: set[Place]) -> tuple[Token, Issuer, tuple[Key, ...]]:
         name = unverified_issuer(token)
+        wanted: list[str] = []
         failure = InvalidToken(f"an issuer that is not believed here: {name[:128]!r}")
         for issuer in self.issuers:
             if issuer.name == name and not places.isdisjoint(issuer.places):
+                keys = self._keys(issuer)
                 try:
-                    good = verify(token, issuer.keys, name, issuer.audiences)
-                    return replace(good, lists=issuer.lists), issuer
+                    good = verify(token, keys, name, issuer.audiences)
+                    return replace(good, lists=issuer.lists), issuer, keys
                 except InvalidToken as error:
-                    failure = error if issuer.keys else InvalidToken("the keys of its issuer could not be had")
+                    failure = error if keys else InvalidToken("the keys of its issuer could not be had")
+                    if issuer.keys_uri and isinstance(error, UnknownKey):
+                        wanted.append(issuer.keys_uri)
+        for uri in wanted:
+            self._ring.want(uri)
         raise failure
 
     def __repr__(self) -> str:
         return f"<Authenticator of {len(self.issuers)} issuers, {len(self._known)} tokens remembered>"
 
 
-def compile_rule(rule: JwtRule, key_sets: Mapping[str, str]) -> Issuer:
+def compile_rule(rule: JwtRule) -> Issuer:
     """A rule whose keys cannot be had or read has none: its tokens are refused, and nothing else."""
-    text = key_sets.get(rule.keys_uri, "") if rule.keys_uri else rule.jwks
     try:
-        keys = read_key_set(text) if text else ()
+        keys = read_key_set(rule.jwks) if rule.jwks and not rule.keys_uri else ()
     except InvalidKey:
-        keys = ()  # inline ones are checked at load, fetched ones before they are handed on
+        keys = ()  # they are checked at load
     places = [Place("header", each.name.lower().encode(), each.prefix.encode()) for each in rule.from_headers]
     places += [Place("parameter", name.encode()) for name in rule.from_params]
     places += [Place("cookie", name.encode()) for name in rule.from_cookies]
@@ -180,6 +190,7 @@ def compile_rule(rule: JwtRule, key_sets: Mapping[str, str]) -> Issuer:
         name=rule.issuer or "",
         audiences=rule.audiences,
         keys=keys,
+        keys_uri=rule.keys_uri,
         places=tuple(places) or DEFAULT_PLACES,
         forward=rule.forward_original_token,
         payload_header=rule.output_payload_to_header.lower().encode(),

@@ -63,11 +63,13 @@ class Controller:
         self._certificates = Watch(
             lambda: source.credentials_stamp(accepted.loaded), accepted.credentials_stamp, CERTIFICATES_POLL
         )
-        self._key_sets = KeySets(accepted.documents.key_sets)
+        self._key_sets = KeySets(accepted.keys)
         self._behind = [0] * len(start.workers)
+        self._keys_behind = [0] * len(start.workers)
         self._pids = [0] * len(start.workers)
         self._reminded = float("-inf")
         self._admin = trio.CancelScope()
+        self._fetching = trio.CancelScope()
         self._stop = trio.Event()
         self._served = trio.Event()  # the sidecar was ready once
         self._on_message: dict[object, Callable[[Message], None]] = {
@@ -111,10 +113,14 @@ class Controller:
         while True:
             await trio.lowlevel.wait_readable(channel.sock)
             self._intake.read(slot, channel)
+            if wanted := self._intake.wanted_keys:
+                self._key_sets.want(wanted)
+                wanted.clear()
 
     def _reload(self, _message: Message) -> None:
         self._standing.refused.pop("bootstrap", None)
         self._documents.ask()
+        self._key_sets.renew()
         if "certificates" in self._standing.refused or self._certificates.is_stale():
             self._certificates.ask()
 
@@ -129,6 +135,7 @@ class Controller:
         """Another controller answers for the sidecar now; ours stays for what our workers still report."""
         self._standing.is_retired = True
         self._admin.cancel()
+        self._fetching.cancel()
 
     # -- documents and certificates ----------------------------------------------------------------------------------
 
@@ -147,7 +154,7 @@ class Controller:
                 continue
             self._standing.refused.pop("documents", None)
             if documents.digest != self._standing.accepted.documents.digest:
-                self._accept(documents=replace(documents, key_sets=self._key_sets.texts()))
+                self._accept(documents=documents)
             elif asked:
                 log.info("reload: the documents say the same as before")
 
@@ -167,11 +174,16 @@ class Controller:
             self._accept(credentials=credentials)
 
     async def _watch_key_sets(self) -> None:
-        while not self._standing.is_retired:
-            if await self._key_sets.refresh(self._standing.accepted.documents):
-                documents = self._standing.accepted.documents
-                self._accept(documents=replace(documents, key_sets=self._key_sets.texts()))
-            await trio.sleep(TICK)
+        with self._fetching:
+            await self._key_sets.watch(lambda: self._standing.accepted.documents, self._tell_keys)
+
+    def _tell_keys(self) -> None:
+        """Other keys: no generation of its own, for nothing is compiled."""
+        keys = self._key_sets.fetched()
+        self._standing.accepted = replace(self._standing.accepted, keys=keys)
+        for channel in (self._start.supervisor, *self._start.workers):
+            channel.send("keys", keys.version, keys.texts)
+        self._keys_behind = [0] * len(self._keys_behind)
 
     def _read_documents(self) -> Documents:
         """Read, and compile once to see that it can be. Raises ConfigError."""
@@ -235,9 +247,19 @@ class Controller:
                 self._behind[slot] = 0
                 body = pickle.dumps(self._standing.accepted.documents)
                 self._start.workers[slot].send("set", generation, body, True)  # noqa: FBT003  # a message has no names
+            self._look_at_keys(slot, is_ready=status.phase is Phase.READY)
         if self._start.board.is_ready:
             self._served.set()
         self._look_at_certificate()
+
+    def _look_at_keys(self, slot: int, *, is_ready: bool) -> None:
+        """Tell a worker of the keys again that has not said it has them."""
+        keys = self._standing.accepted.keys
+        behind = is_ready and self._intake.keys[slot] < keys.version
+        self._keys_behind[slot] = self._keys_behind[slot] + 1 if behind else 0
+        if self._keys_behind[slot] > BEHIND:
+            self._keys_behind[slot] = 0
+            self._start.workers[slot].send("keys", keys.version, {**keys.texts})
 
     def _look_at_certificate(self) -> None:
         credentials = self._standing.accepted.credentials

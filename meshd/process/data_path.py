@@ -1,31 +1,32 @@
 """The data path of a worker: the proxy's server, under the snapshot that the accepted set compiles to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from meshd.compile import compile_snapshot
-from meshd.filters.buckets import Buckets
+from meshd.filters.key_ring import KeyRing
 from meshd.process.start import Accepted, WorkerStart
 from meshd.proxy.server import Server
 from meshd.snapshot import Snapshot
 from meshd.telemetry.records import Recorder
 from meshd.telemetry.tracing import Sampler
+from meshd.workload import Shared
 
 
-def compile_accepted(accepted: Accepted, before: Snapshot | None = None, *, buckets: Buckets | None = None) -> Snapshot:
+def compile_accepted(accepted: Accepted, before: Snapshot | None = None, *, shared: Shared | None = None) -> Snapshot:
     """The snapshot of a set; what did not change is taken over from the one before. Raises ConfigError."""
-    return compile_snapshot(accepted.proxy, accepted.documents, accepted.credentials, before, buckets=buckets)
+    return compile_snapshot(accepted.proxy, accepted.documents, accepted.credentials, before, shared=shared)
 
 
 class ServerPath:
     """A server, and how it comes to another snapshot."""
 
-    __slots__ = ("_buckets", "_server")
+    __slots__ = ("_server", "_shared")
 
     def __init__(self, start: WorkerStart, recorder: Recorder) -> None:
         accepted = start.accepted
         telemetry = accepted.proxy.spec.telemetry
-        self._buckets = start.board.buckets.of(start.slot)
-        snapshot = compile_accepted(accepted, buckets=self._buckets)
+        self._shared = Shared(start.board.buckets.of(start.slot), KeyRing(accepted.keys.texts))
+        snapshot = compile_accepted(accepted, shared=self._shared)
         sampler = Sampler(telemetry.sampling if telemetry else 0.0)
         self._server = Server(snapshot, start.sockets, recorder, sampler)
 
@@ -43,7 +44,15 @@ class ServerPath:
 
     def adopt(self, accepted: Accepted) -> None:
         """Compile, then swap. Raises ConfigError, and goes on under the snapshot it has."""
-        self._server.swap(compile_accepted(accepted, self._server.snapshot, buckets=self._buckets))
+        self._server.swap(compile_accepted(accepted, self._server.snapshot, shared=self._shared))
+
+    def take_keys(self, texts: Mapping[str, str]) -> None:
+        """Verify tokens by these key sets from now on; nothing is compiled for it."""
+        self._shared.key_ring.update(texts)
+
+    def wanted_keys(self) -> list[str]:
+        """The key sets that a token's key was missing from since this was asked last."""
+        return self._shared.key_ring.take_wanted()
 
     def statistics(self) -> dict[str, object]:
         """The server's."""

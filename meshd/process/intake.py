@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 class Intake:
     """Everything the workers have said."""
 
-    __slots__ = ("_backlog", "_exporter", "access_log", "metrics", "recent", "refused", "states")
+    __slots__ = ("_backlog", "_exporter", "access_log", "keys", "metrics", "recent", "refused", "states", "wanted_keys")
 
     def __init__(self, workers: int) -> None:
         self.metrics = Metrics()
@@ -37,6 +37,8 @@ class Intake:
         self.access_log: AccessLog | None = None
         self.states: list[Json] = [None] * workers
         self.refused = [0] * workers  # the newest generation that each worker could not serve
+        self.keys = [0] * workers  # the version of the key sets that each worker said it has
+        self.wanted_keys: set[str] = set()  # key sets, by URI, that tokens' keys were missing from
         self._exporter: ExportQueue | None = None
         self._backlog: deque[Record] | None = None
 
@@ -82,6 +84,12 @@ class Intake:
             assert isinstance(payload, int)
             self.refused[slot] = payload
             log.error("worker-%d cannot serve generation %d: %s", slot, payload, *rest)
+        elif kind == "keys":
+            assert isinstance(payload, int)
+            self.keys[slot] = payload
+        elif kind == "wanted":
+            assert isinstance(payload, list)
+            self.wanted_keys.update(payload)
         else:
             raise AssertionError(kind)
 
@@ -90,6 +98,7 @@ class Intake:
         self.metrics.retire(source(slot))
         self.states[slot] = None
         self.refused[slot] = 0
+        self.keys[slot] = 0
 
     def close(self, timeout: float) -> Iterator["Closing"]:
         """What must still be written out, each to be called in a thread of its own: they wait."""

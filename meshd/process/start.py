@@ -3,14 +3,22 @@
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from meshd.config.bootstrap import LoadedProxy
 from meshd.config.documents import Documents
 from meshd.config.proxy import Proxy
 from meshd.identity.credentials import Credentials
 from meshd.process.board import Board, Row
-from meshd.process.channel import Channel
+from meshd.process.channel import Channel, Message
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedKeys:
+    """The key sets of issuers that were fetched, by their URI. They change without a generation of documents."""
+
+    version: int = 0
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,7 @@ class Accepted:
     credentials: Credentials | None
     documents_stamp: object = None  # of the files, just before they were read
     credentials_stamp: object = None
+    keys: FetchedKeys = FetchedKeys()
 
     @property
     def proxy(self) -> Proxy:
@@ -39,6 +48,14 @@ class Accepted:
     def drain(self) -> float:
         """Seconds that exchanges may take to end."""
         return self.proxy.spec.drain
+
+
+def fetched_keys(message: Message) -> FetchedKeys:
+    """What the controller sends as `("keys", version, texts)`."""
+    _, version, texts = message
+    assert isinstance(version, int)
+    assert isinstance(texts, dict)
+    return FetchedKeys(version, texts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from meshd.process.listeners import BindFailed, Listeners, bind, listens_of
 from meshd.process.log import counts, look_after, set_level, waits_for
 from meshd.process.signals import Signals
 from meshd.process.source import Source, renewed
-from meshd.process.start import Accepted
+from meshd.process.start import Accepted, fetched_keys
 
 DRAINED: Final = 0
 FAILED: Final = 1  # it could not start
@@ -78,6 +78,7 @@ class Supervisor:
         }
         self._on_message: Mapping[object, Callable[[Fleet, Message, float], None]] = {
             "set": self._take_set,
+            "keys": self._take_keys,
             "drain": self._drain_asked,
             "level": self._take_level,
         }
@@ -253,8 +254,7 @@ class Supervisor:
                 fleet.tell("reload")
                 return
             accepted = self._source.read_all(loaded, before.generation + 1, before.documents)
-            documents = replace(accepted.documents, key_sets=fleet.accepted.documents.key_sets)
-            accepted = replace(accepted, documents=documents)
+            accepted = replace(accepted, keys=before.keys)
             listeners = bind(listens_of(accepted), fleet.listeners)
         except (ConfigError, BindFailed) as error:
             log.error("reload refused, the old bootstrap goes on:\n%s", error)  # noqa: TRY400  # no bug of ours to trace
@@ -286,6 +286,10 @@ class Supervisor:
             fleet.accepted = renewed(fleet.accepted, generation, body, self._source if reread else None)
         except ConfigError as error:
             log.warning("certificates changed while they were read: %s", error)
+
+    def _take_keys(self, fleet: Fleet, message: Message, _now: float) -> None:
+        """The keys of issuers, for processes that are started later."""
+        fleet.accepted = replace(fleet.accepted, keys=fetched_keys(message))
 
     def _drain_asked(self, fleet: Fleet, _message: Message, now: float) -> None:
         if fleet is self.fleet and not self._asked:

@@ -14,8 +14,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import asdict, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, is_dataclass, replace
 from typing import Final, Protocol
 
 import trio
@@ -28,7 +28,7 @@ from meshd.process.channel import Message
 from meshd.process.clock import monotonic
 from meshd.process.log import counts, look_after, set_level
 from meshd.process.source import Source, renewed
-from meshd.process.start import Accepted, WorkerStart
+from meshd.process.start import Accepted, WorkerStart, fetched_keys
 from meshd.telemetry.records import Recorder
 from meshd.telemetry.report import Report
 
@@ -57,6 +57,12 @@ class DataPath(Protocol):
 
     def adopt(self, accepted: Accepted) -> None:
         """Serve under another set from now on. Raises ConfigError, and goes on under the one it has."""
+
+    def take_keys(self, texts: Mapping[str, str]) -> None:
+        """Verify tokens by these key sets from now on, whatever set of documents is served."""
+
+    def wanted_keys(self) -> list[str]:
+        """The key sets, by URI, that a token's key was missing from since this was asked last."""
 
     def statistics(self) -> dict[str, object]:
         """What the admin page shows of this worker."""
@@ -94,6 +100,7 @@ class Worker:
         self._ticks = 0
         self._on_message: dict[object, Callable[[Message], None]] = {
             "set": self._take_set,
+            "keys": self._take_keys,
             "level": self._take_level,
         }
 
@@ -146,6 +153,8 @@ class Worker:
         self._start.row.add_log_counts(counts())
         if self._start.board.drain_deadline:
             self._path.part_from_app()
+        if wanted := self._path.wanted_keys():
+            self._start.controller.send("wanted", wanted)
         self._recorder.clock_offset = _clock_offset()
         self._recorder.flush(now)
         if self._ticks % PUSH_EVERY == 0:
@@ -169,6 +178,13 @@ class Worker:
         except ConfigError as error:
             log.error("generation %d refused, %d goes on: %s", generation, self._accepted.generation, error)  # noqa: TRY400
             self._start.controller.send("refused", generation, str(error))
+
+    def _take_keys(self, message: Message) -> None:
+        keys = fetched_keys(message)
+        if keys.version > self._accepted.keys.version:
+            self._path.take_keys(keys.texts)
+            self._accepted = replace(self._accepted, keys=keys)
+        self._start.controller.send("keys", self._accepted.keys.version)
 
     def _take_level(self, message: Message) -> None:
         _, level = message

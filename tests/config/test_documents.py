@@ -17,7 +17,7 @@ def test_each_kind_is_known_in_one_way():
 
 
 def test_every_kind_but_the_bootstrap_has_a_place():
-    of_no_kind = ("problems", "digest", "key_sets", "files", "empty_lists")
+    of_no_kind = ("problems", "digest", "files", "empty_lists")
     assert Documents.__slots__[-len(of_no_kind) :] == of_no_kind
     assert len(Documents.__slots__) - len(of_no_kind) == len(KINDS) - 1
 

@@ -1,6 +1,7 @@
 """Tokens at a running sidecar: keys fetched from their issuer, replaced while it serves, and kept when it is away."""
 
 import json
+import signal
 import subprocess
 import time
 
@@ -74,6 +75,30 @@ def test_tokens_of_an_issuer_elsewhere(mesh):
         until(lambda: status(address, text=token(exp=later, sub="bob")) == 200)
         assert status(address, text=good) == 403
         assert status(address, "/open") == 200
+
+
+@pytest.mark.slow
+def test_a_token_of_a_new_key_is_good_soon_and_one_of_a_key_taken_back_is_not(mesh):
+    """Nothing else than a token of an unknown key makes the set be fetched before its time; SIGHUP does too."""
+    later = time.time() + 600
+    keys = [key_set(public("ES256", kid="old"))]
+    old, new = token(exp=later, header={"kid": "old"}), token("EdDSA", exp=later, header={"kid": "new"})
+    with Origin() as app, Origin(lambda wire, _: wire.sock.sendall(ok(keys[0].encode()))) as issuer:
+        mesh.policy("plain", PLAIN)
+        mesh.policy("tokens", AUTHENTICATION.replace("ISSUER", issuer.address))
+        server = mesh.run("server", inbound=[{"listen": "127.0.0.1:0", "app": app.address}])
+        address = server.address("inbound-0")
+        until(lambda: status(address, text=old) == 200)
+        fetches = len(issuer.take())
+        assert status(address, text=new) == 401
+        keys[0] = key_set(public("EdDSA", kid="new"))
+        until(lambda: status(address, text=new) == 200)
+        assert status(address, text=old) == 401
+        assert fetches + len(issuer.take()) <= 5
+        keys[0] = key_set(public("ES256", kid="old"))
+        server.signal(signal.SIGHUP)
+        until(lambda: status(address, text=new) == 401)
+        assert status(address, text=old) == 200
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from support.tokens import NOW, encode, key_set, public, token
 from meshd.config.request_authentication import RequestAuthentication
 from meshd.filters.authz import Authorizer
 from meshd.filters.jwt import MAX_REMEMBERED, MAX_TOKENS, MOST_TOLD, authentication_chain
+from meshd.filters.key_ring import KeyRing
 
 ISSUER = "https://issuer.test"
 CLAIMS = {"scope": "read write", "groups": ["a", "b"], "org": {"unit": "shop", "level": 3}, "admin": True, "aud": "me"}
@@ -40,7 +41,11 @@ def issuer(name=ISSUER, *, jwks=None, **more):
 
 
 def chain(*rules, key_sets=None, clock=None):
-    return authentication_chain([document(*(rules or (issuer(),)))], key_sets or {}, SCOPE, clock or Clock())
+    return with_ring(KeyRing(key_sets), *rules, clock=clock)
+
+
+def with_ring(ring, *rules, clock=None):
+    return authentication_chain([document(*(rules or (issuer(),)))], ring, SCOPE, clock or Clock())
 
 
 def send(made, *fields, target="/"):
@@ -243,6 +248,61 @@ def test_keys_that_are_fetched_and_keys_that_could_not_be():
         assert send(made)[1] is None
 
 
+URI = "https://issuer.test/keys"
+FETCHED = {"issuer": ISSUER, "jwksUri": URI}
+NAMED = key_set(public("ES256", kid="a"))
+
+
+def test_a_key_that_was_taken_back_is_good_no_longer_and_a_new_one_is_at_once():
+    ring = KeyRing({URI: key_set()})
+    made = with_ring(ring, FETCHED)
+    old, new = bearer(token()), bearer(token("EdDSA"))
+    assert send(made, old)[1] is None
+    assert send(made, old)[1] is None  # remembered
+    assert refusal(made, new) == "no key for it"
+    ring.update({URI: key_set(public("EdDSA"))})
+    assert refusal(made, old) == "no key for it"
+    assert send(made, new)[1] is None
+    ring.update({URI: json.dumps({"keys": []})})
+    assert refusal(made, new) == "the keys of its issuer could not be had"
+    ring.update({})
+    assert refusal(made, new) == "the keys of its issuer could not be had"
+
+
+@pytest.mark.parametrize(
+    ("keys", "sent", "wanted"),
+    [
+        (NAMED, token(header={"kid": "b"}), [URI]),
+        (NAMED, token("EdDSA", header={"kid": "a"}), [URI]),
+        (NAMED, token(header={"kid": "a"}), []),  # good
+        (NAMED, token(header={"kid": "a"}) + "AA", []),  # a key that is known, and did not sign it
+        (NAMED, token("RS256", header={"kid": "a", "alg": "ES256"}), []),
+        (
+            key_set(public("RS256")),
+            token("RS256", which=1),
+            [URI],
+        ),  # keys without names: another may have taken its place
+        (NAMED, token(header={"kid": "b"}, iss="https://other.test"), []),
+        (NAMED, token(header={"kid": "a"}, exp=1), []),
+        (NAMED, "a.b.c", []),
+    ],
+)
+def test_a_key_that_is_missing_is_wanted_once(keys, sent, wanted):
+    ring = KeyRing({URI: keys})
+    made = with_ring(ring, FETCHED)
+    send(made, bearer(sent))
+    send(made, bearer(sent))
+    assert ring.take_wanted() == wanted
+    assert ring.take_wanted() == []
+
+
+def test_no_set_is_wanted_for_an_issuer_that_another_rule_verifies_or_whose_keys_are_inline():
+    ring = KeyRing({URI: key_set(public("EdDSA"))})
+    assert send(with_ring(ring, FETCHED, issuer()), bearer(token()))[1] is None
+    assert refusal(with_ring(ring, issuer()), bearer(token("EdDSA"))) == "no key for it"
+    assert ring.take_wanted() == []
+
+
 def test_an_empty_place_holds_no_token():
     made = chain(issuer(fromHeaders=[{"name": "x-token"}], fromParams=["t"]))
     for fields, target in (([("x-token", "")], "/"), ([], "/?t=")):
@@ -262,7 +322,7 @@ def test_an_empty_place_holds_no_token():
     ],
 )
 def test_documents_are_for_the_workloads_that_they_select(namespace, spec, selected):
-    made = authentication_chain([document(issuer(), namespace=namespace, **spec)], {}, SCOPE, Clock())
+    made = authentication_chain([document(issuer(), namespace=namespace, **spec)], KeyRing(), SCOPE, Clock())
     assert bool(made.on_request) is selected
 
 
@@ -335,7 +395,7 @@ def test_a_denial_names_the_principal_that_it_saw():
 
 def test_what_the_log_is_told_of_a_token_is_what_policies_look_at():
     noted = [("org", "unit"), ("groups",), ("scope",), ("nothing",)]
-    made = authentication_chain([document(issuer())], {}, SCOPE, Clock(), noted)
+    made = authentication_chain([document(issuer())], KeyRing(), SCOPE, Clock(), noted)
     exchange, _ = send(made, bearer(token(**CLAIMS, secret="s3")))
     assert json.loads(exchange.facts["claims"]) == {
         "iss": ISSUER,

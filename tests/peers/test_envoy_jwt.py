@@ -22,6 +22,7 @@ from support.tokens import ALGORITHMS, compact, key_set, public, token
 from meshd.config.request_authentication import RequestAuthentication
 from meshd.filters.base import Scope
 from meshd.filters.jwt import authentication_chain
+from meshd.filters.key_ring import KeyRing
 from meshd.http.h1 import ServerCodec
 
 NOW = time.time()
@@ -110,7 +111,7 @@ def ours(lines):
             "spec": {"jwtRules": [rule]},
         }
     )
-    [step] = authentication_chain([document], {}, Scope("foo", {}, 80), time.time).on_request
+    [step] = authentication_chain([document], KeyRing(), Scope("foo", {}, 80), time.time).on_request
     reply = step(exchange_of(codec.next_event()))
     return 200 if reply is None else reply.status
 

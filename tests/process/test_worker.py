@@ -33,6 +33,8 @@ class FakePath:
         self.refuse = None
         self.slow = False
         self.parted = False
+        self.keys = []
+        self.wanted = []
         self.drained = trio.Event()
 
     def part_from_app(self):
@@ -52,6 +54,13 @@ class FakePath:
         if self.refuse:
             raise self.refuse
         self.adopted.append(accepted)
+
+    def take_keys(self, texts):
+        self.keys.append(texts)
+
+    def wanted_keys(self):
+        wanted, self.wanted = self.wanted, []
+        return wanted
 
     def statistics(self):
         return {"connections": 3, "pool": Pool()}
@@ -163,6 +172,29 @@ async def test_a_newer_set_is_adopted_and_an_older_one_is_not(bench):
         await until(lambda: bench.row.status().generation == 4)
         bench.path.drained.set()
     assert [accepted.documents.digest for accepted in bench.path.adopted] == ["d4"]
+
+
+async def test_newer_keys_are_taken_and_older_ones_are_not(bench):
+    worker = bench.worker()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run)
+        for version, text in ((1, "first"), (3, "third"), (2, "second")):
+            bench.controller.send("keys", version, {"uri": text})
+        said = []
+        await until(lambda: said.extend(bench.said("keys")) or len(said) == 3)
+        bench.path.drained.set()
+    assert bench.path.keys == [{"uri": "first"}, {"uri": "third"}]
+    assert said == [("keys", 1), ("keys", 3), ("keys", 3)]
+    assert bench.path.adopted == []  # nothing is compiled for it
+
+
+async def test_keys_that_are_wanted_are_asked_for(bench):
+    worker = bench.worker()
+    worker.tick(trio.current_time())
+    bench.path.wanted = ["uri"]
+    worker.tick(trio.current_time())
+    worker.tick(trio.current_time())
+    assert bench.said("wanted") == [("wanted", ["uri"])]
 
 
 async def test_a_set_that_cannot_be_served_changes_nothing_and_is_told(bench):
