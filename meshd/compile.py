@@ -183,7 +183,7 @@ class _Compiler:
         gate = self._admission.gate(scope)
         route = Route(
             cluster,
-            template="",
+            template="/*",
             targets=(Target(cluster),),
             total_weight=1,
             retry=APP_RETRY,

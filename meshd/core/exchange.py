@@ -12,6 +12,7 @@ from meshd.core.peer import Peer
 from meshd.core.reply import Reply
 from meshd.core.route import Route
 from meshd.core.rpc import Rpc
+from meshd.core.tls_session import TlsSession
 from meshd.core.token import Token
 from meshd.core.trace import TraceContext
 
@@ -27,10 +28,12 @@ class Attempt:
         "endpoint",  # Endpoint
         "flag",  # str: response flag of its failure, empty when it answered
         "grpc_status",  # int | None: grpc-status of its response head; most calls have theirs in the trailers
+        "protocol",  # bytes: of the connection it had, b"http/1.1" or b"h2"; empty when it got none
         "sent",  # int: octets of the request handed to the connection
         "span_id",  # int
         "started",  # float: monotonic
         "status",  # int: 0 when no response head came
+        "tls",  # TlsSession | None: of the connection it had; None without TLS
         "verdict",  # str: why it was, or was not, tried again; empty when there was no reason to ask
     )
 
@@ -47,6 +50,8 @@ class Attempt:
         self.span_id = 0
         self.connection_age = 0.0
         self.connection_uses = 0
+        self.protocol = b""
+        self.tls: TlsSession | None = None
 
     def __repr__(self) -> str:
         return f"<Attempt {self.endpoint.name} {self.status or self.flag or 'under way'}>"
@@ -56,6 +61,7 @@ class Exchange:
     """Mutable on purpose, and one of the few things that are: everything compiled is frozen."""
 
     __slots__ = (
+        "arrived",  # float: monotonic, when the first octet of the request came; `started` where that is the same
         "asked",  # Asked | None: what filters want of the forwarder
         "attempts",  # list[Attempt]
         "bytes_received",  # int: body octets from the client
@@ -77,7 +83,7 @@ class Exchange:
         "response",  # ResponseHead | None: as sent downstream
         "route",  # Route | None
         "rpc",  # Rpc | None: when it is a call of gRPC
-        "started",  # float: monotonic
+        "started",  # float: monotonic, when the request head was here
         "status",  # int: as the client saw it; 0 when it left first
         "token",  # Token | None: the validated token of the request
         "trace",  # TraceContext | None
@@ -87,7 +93,7 @@ class Exchange:
     def __init__(self, head: RequestHead, peer: Peer, started: float, *, inbound: bool = False) -> None:
         self.head = head
         self.peer = peer
-        self.started = started
+        self.started = self.arrived = started
         self.inbound = inbound
         self.listener = ""
         self.deadline = float("inf")

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from meshd.core.tls_session import TlsSession
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:
@@ -23,6 +25,7 @@ class Peer:
     tls: str = ""  # "TLSv1.3", empty for plain text
     local_address: str = ""
     local_port: int = 0
+    session: TlsSession | None = None  # all that the handshake showed
 
     @property
     def spiffe_id(self) -> str:

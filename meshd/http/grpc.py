@@ -15,6 +15,27 @@ UNKNOWN: Final = 2
 UNAVAILABLE: Final = 14
 SHORTEST: Final = 1e-9  # seconds: a grpc-timeout is a positive number
 
+# The names of the statuses, by number.
+STATUS_NAMES: Final = (
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)
+
 # HTTP status of a reply of ours → grpc-status: we know what the status meant.
 OWN_STATUS: Final = {
     400: 13,
@@ -48,6 +69,11 @@ def is_grpc(content_type: bytes | None) -> bool:
     if content_type is None or not content_type.startswith(CONTENT_TYPE):
         return False
     return content_type[len(CONTENT_TYPE) :][:1] in (b"", b"+", b";")
+
+
+def status_name(status: int) -> str:
+    """What a status is called; those that nobody named are called by their number."""
+    return STATUS_NAMES[status] if 0 <= status < len(STATUS_NAMES) else str(status)
 
 
 def begin_rpc(head: RequestHead, now: float) -> Rpc:

@@ -14,6 +14,7 @@ from OpenSSL import SSL
 from OpenSSL._util import ffi, lib
 
 from meshd.core.errors import StreamBroken
+from meshd.core.tls_session import TlsSession
 from meshd.identity.peer import PeerIdentity
 from meshd.net import wait
 
@@ -161,11 +162,18 @@ class TlsStream:
     call; whatever does not simply succeed goes through those methods' own judge.
     """
 
-    __slots__ = ("_reason", "_seen", "_ssl", "connection", "fd", "identity", "sock")
+    __slots__ = ("_reason", "_seen", "_ssl", "connection", "fd", "identity", "session", "sock")
 
-    def __init__(self, sock: socket.socket, connection: SSL.Connection, identity: PeerIdentity | None = None) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        connection: SSL.Connection,
+        identity: PeerIdentity | None = None,
+        session: TlsSession | None = None,
+    ) -> None:
         self.sock = sock
         self.identity = identity  # what the peer proved
+        self.session = session  # that, and what was agreed on, for those who tell of it
         self.connection = connection
         self.fd = sock.fileno()
         self._ssl = connection._ssl  # noqa: SLF001  # alive as long as `connection`
@@ -322,6 +330,11 @@ class TlsStream:
 def identity_of(stream: Stream) -> PeerIdentity | None:
     """What the other end proved; None without TLS."""
     return stream.identity if isinstance(stream, TlsStream) else None
+
+
+def session_of(stream: Stream) -> TlsSession | None:
+    """What the handshake showed; None without TLS."""
+    return stream.session if isinstance(stream, TlsStream) else None
 
 
 def has_hung_up(fd: int) -> bool:

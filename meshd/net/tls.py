@@ -15,6 +15,7 @@ from OpenSSL._util import lib
 from OpenSSL.crypto import X509
 
 from meshd.core.peer import Peer
+from meshd.core.tls_session import TlsSession
 from meshd.identity.certificate import IdentityError, PeerIdentity, verify_peer
 from meshd.identity.credentials import Credentials
 from meshd.net import wait
@@ -164,7 +165,8 @@ class TlsIdentity:
         except BaseException:
             wait.close(sock)
             raise
-        return Handshake(TlsStream(sock, connection, identity), identity, connection.get_alpn_proto_negotiated())
+        stream = TlsStream(sock, connection, identity, _session(connection, identity))
+        return Handshake(stream, identity, stream.protocol)
 
 
 def peer_of(sock: socket.socket, handshake: Handshake | None) -> Peer:
@@ -187,6 +189,25 @@ def peer_of(sock: socket.socket, handshake: Handshake | None) -> Peer:
         tls=connection.get_protocol_version_name(),
         local_address=local,
         local_port=local_port,
+        session=handshake.stream.session,
+    )
+
+
+def _session(connection: SSL.Connection, identity: PeerIdentity) -> TlsSession:
+    """What is told of the handshake in spans."""
+    leaf = identity.path[0]
+    return (
+        connection.get_protocol_version_name().removeprefix("TLSv"),
+        bool(lib.SSL_session_reused(connection._ssl)),  # noqa: SLF001  # pyOpenSSL has no public call for it
+        connection.get_cipher_name() or "",
+        connection.get_group_name() or "",
+        connection.get_alpn_proto_negotiated().decode("ascii", "replace"),
+        identity.uri,
+        identity.fingerprint,
+        leaf.subject.rfc4514_string(),
+        leaf.issuer.rfc4514_string(),
+        identity.not_before,
+        identity.not_after,
     )
 
 

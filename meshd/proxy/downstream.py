@@ -117,6 +117,8 @@ class Http1Downstream:
         now = wait.now()
         listener = self.listener
         exchange = listener.begin(head, self.peer, self.hop, now)
+        if self.phase is Phase.HEAD:
+            exchange.arrived = self.deadline - listener.limits.head_timeout
         self.flight = flight = Flight(exchange, self)
         self.phase = Phase.EXCHANGE
         if head.method == b"CONNECT":

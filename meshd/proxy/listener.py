@@ -91,8 +91,7 @@ class Listener:
 
     def finish(self, exchange: Exchange) -> None:
         """The one place where an exchange is accounted for."""
-        now = wait.now()
-        exchange.ended = exchange.ended or now
+        now = exchange.ended = exchange.ended or wait.now()
         if not exchange.status and not exchange.flags:
             exchange.flag(flags.DOWNSTREAM_GONE)
         self._recorder.finish(exchange, now)

@@ -15,13 +15,14 @@ from meshd.upstream.connection import Carrier
 RESPONSE_TOO_LARGE: Final = "response_payload_too_large"
 
 
-async def relay(flight: Flight, response: ResponseHead) -> None:
-    """Pass on the response that the flight's connection has begun, to its end. Raises `ProxyError`."""
+async def relay(flight: Flight, response: ResponseHead) -> float:
+    """Pass on the response that the flight's connection has begun, to its end; when the upstream's part of that was
+    over. Raises `ProxyError`."""
     exchange, down, connection = flight.exchange, flight.down, flight.connection
     assert connection is not None
     if response.status == 101 or (exchange.head.method == b"CONNECT" and response.status < 300):
         await tunnel.switch(flight, response)
-        return
+        return exchange.ended or wait.now()
     body, end = connection.take_ready()
     if exchange.asked is not None:
         declared = 0 if response.bodiless else response.length or 0
@@ -30,21 +31,20 @@ async def relay(flight: Flight, response: ResponseHead) -> None:
     exchange.responded = wait.now()
     await down.respond(response, body, end=whole)
     exchange.bytes_sent = len(body)
-    if whole:
-        exchange.ended = exchange.responded
-        return
-    await _relay_rest(flight, connection, end)
+    over = exchange.responded if whole else await _relay_rest(flight, connection, end)
     exchange.ended = wait.now()
+    return over
 
 
-async def _relay_rest(flight: Flight, connection: Carrier, end: End | None) -> None:
+async def _relay_rest(flight: Flight, connection: Carrier, end: End | None) -> float:
     down, exchange = flight.down, flight.exchange
     while True:
         piece = end or await connection.read_body()
-        flight.touch(wait.now())
+        now = wait.now()
+        flight.touch(now)
         if isinstance(piece, End):
             await down.finish(piece.trailers)
-            return
+            return now
         exchange.bytes_sent += len(piece)
         if exchange.asked is not None:
             check_size(exchange.bytes_sent, exchange.asked)

@@ -30,6 +30,7 @@ from meshd.upstream.connection import Connection
 from meshd.upstream.pool import Pool
 from meshd.upstream.retry import PATIENCE, asked_pause, backoff, may_be_failure, may_hedge, should_retry
 
+TOLD_LIMIT = 512  # octets that are kept of what another proxy says of a failure
 random = Random()  # noqa: S311  # spreads back-off, keeps no secret
 copies = Copies()
 
@@ -104,8 +105,7 @@ class Trip:
         """One try at one endpoint: its response head, or None when there is to be another. Raises the last error."""
         cluster = self.cluster
         attempts = self.exchange.attempts
-        waited = attempts or self.exchange.delay or self.plan.gate is not None
-        now = wait.now() if waited else self.exchange.started
+        now = wait.now()
         key = cluster.key_of(self.exchange) if cluster.key_of is not None else 0
         endpoint = None
         if self.exchange.asked is not None and not attempts:
@@ -180,7 +180,8 @@ class Trip:
         if flight.cause is not None:
             raise self._translate(UpstreamError(504, flags.REQUEST_TIMEOUT, flight.cause.value))
         attempt.connection_uses = connection.uses
-        attempt.connection_age = now - connection.born
+        attempt.connection_age = max(0.0, now - connection.born)  # one that was dialled for it has no age
+        attempt.protocol, attempt.tls = connection.protocol, connection.tls
         if exchange.rpc is not None and exchange.rpc.deadline != NEVER:
             rewrite_timeout(exchange.head, exchange.deadline - wait.now())
         upload = self.upload
@@ -264,8 +265,10 @@ class Trip:
         exchange.response = response
         exchange.status = response.status
         exchange.details = "via_upstream"
+        if response.status >= 400 and (told := response.get(b"proxy-status")) is not None:
+            exchange.note("proxy_status", told[:TOLD_LIMIT].decode("ascii", "backslashreplace"))
         try:
-            await relay(flight, response)
+            whole = await relay(flight, response)
         except UpstreamError as error:
             failure = self._translate(error)
             self._close(attempt, failure)
@@ -273,7 +276,7 @@ class Trip:
         except ProxyError as error:
             self._close(attempt, error)
             raise
-        self._end(attempt)
+        self._end(attempt, at=whole)
 
     def _translate(self, error: UpstreamError) -> ProxyError:
         """What the wire shows as a broken stream, told by the reason we broke it."""
@@ -302,11 +305,11 @@ class Trip:
             carrier, flight.connection = flight.connection, None
             self.pool.release(self.leased, wait.now(), reusable=carrier.done(whole=False))
 
-    def _end(self, attempt: Attempt, error: ProxyError | None = None) -> None:
-        """Account for one attempt at its endpoint, once."""
+    def _end(self, attempt: Attempt, error: ProxyError | None = None, *, at: float = 0.0) -> None:
+        """Account for one attempt at its endpoint, once; `at` is when the last octet of the endpoint's was here."""
         if attempt.ended:
             return
-        attempt.ended = self.exchange.ended or wait.now()
+        attempt.ended = at or self.exchange.ended or wait.now()
         attempt.endpoint.active -= 1
         self.cluster.observe(attempt, error)
         flight = self.flight

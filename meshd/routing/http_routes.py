@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from meshd.config.grpc_route import GRPCMatch, GRPCRoute
-from meshd.config.http_route import HTTPBackendRef, HTTPRoute, HTTPRule
+from meshd.config.http_route import HTTPBackendRef, HTTPRoute, HTTPRule, PathMatch
 from meshd.config.references import ISTIO_NETWORKING_GROUP, OUR_GROUP, BackendObjectRef, ParentRef
 from meshd.config.route_filters import HTTPFilter
 from meshd.config.route_parts import SessionPersistence
@@ -80,7 +80,7 @@ def build_table(
         whole = replace(
             defaults.route, name=f"{parent.kind}/{parent.namespace}/{parent.name}", targets=(own,), total_weight=1
         )
-        candidates = [Candidate(compile_match(HTTPRule().matches[0]), 0, replace(whole, template="/"))]
+        candidates = [Candidate(compile_match(HTTPRule().matches[0]), 0, replace(whole, template="/*"))]
     return RouteTable(candidates)
 
 
@@ -93,7 +93,12 @@ def _rules(route: AnyRoute) -> Iterator[tuple[HTTPRule, list[tuple[Match, str]]]
     else:
         for rule in route.spec.rules:
             every = rule.matches or HTTPRule().matches
-            yield rule, [(compile_match(match), match.path.value) for match in every]
+            yield rule, [(compile_match(match), template_of(match.path)) for match in every]
+
+
+def template_of(path: PathMatch) -> str:
+    """How spans and metrics write the paths that a match takes: what is left open as `*`."""
+    return f"{path.value.rstrip('/')}/*" if path.type == "PathPrefix" else path.value
 
 
 def _means(ref: ParentRef, route: AnyRoute, parent: Parent) -> bool:

@@ -63,7 +63,7 @@ def describe(record: Record) -> dict[str, Json]:
     whole = summarise(record)
     whole["route_template"] = record.template or None
     whole["proxy_error"] = record.error or None
-    whole["replied_by"] = "app" if record.error is None else "proxy"
+    whole["replied_by"] = record.replied_by
     whole["sampled"] = record.trace is not None and record.trace.sampled
     whole["verdict"] = _verdict(record.verdict) if record.verdict is not None else None
     whole["attempts"] = [_attempt(attempt) for attempt in record.attempts]
@@ -102,6 +102,8 @@ def _attempt(attempt: AttemptRecord) -> dict[str, Json]:
     return {
         "endpoint": attempt.host,
         "tls": attempt.tls,
+        "protocol": f"HTTP/{attempt.protocol}" if attempt.protocol else None,
+        "peer": attempt.session[5] or None if attempt.session is not None else None,
         "start_time": timestamp(attempt.started),
         "duration_ms": round(attempt.duration * 1000, 3),
         "status": attempt.status or None,

@@ -40,7 +40,8 @@ from meshd import __version__
 from meshd.core.cells import Labels
 from meshd.telemetry.metrics import Distribution, Family
 from meshd.telemetry.metrics import Kind as MetricKind
-from meshd.telemetry.spans import Attributes, Kind, Span
+from meshd.telemetry.span_facts import Attributes
+from meshd.telemetry.spans import Kind, Span
 
 SCOPE: Final = InstrumentationScope("meshd", __version__)
 KINDS: Final = {Kind.SERVER: SpanKind.SERVER, Kind.CLIENT: SpanKind.CLIENT}

@@ -11,13 +11,17 @@ from typing import Final, NamedTuple, TypeAlias
 from meshd.core.decision import Verdict
 from meshd.core.endpoint import Tls
 from meshd.core.exchange import Attempt, Exchange
+from meshd.core.tls_session import TlsSession
 from meshd.core.trace import TraceContext
+from meshd.http.proxy_status import is_by_proxy
 from meshd.telemetry.tracing import attempt_span_id
 
 Trace: TypeAlias = tuple[int, int, int, bool, bytes]  # trace, span and parent id, sampled, state
-PeerRow: TypeAlias = tuple[str, int, bytes, str, bool, str, str, str, int]
+PeerRow: TypeAlias = tuple[str, int, bytes, str, bool, str, str, str, int, TlsSession | None]
 VerdictRow: TypeAlias = tuple[bool, str, str, int, str, str, str]
-AttemptRow: TypeAlias = tuple[str, int, bool, float, float, int, str, str, str, int, int, float, int]
+AttemptRow: TypeAlias = tuple[
+    str, int, bool, float, float, int, str, str, str, int, int, float, int, bytes, TlsSession | None
+]
 RpcRow: TypeAlias = tuple[int | None, int, int]
 Row: TypeAlias = tuple[
     float,  # started: wall clock
@@ -71,6 +75,8 @@ class AttemptRecord(NamedTuple):
     span_id: int
     connection_age: float
     connection_uses: int
+    protocol: str  # "1.1" or "2" of HTTP; empty when there was no connection
+    session: TlsSession | None  # of its connection; None without TLS
 
     @property
     def host(self) -> str:
@@ -92,6 +98,7 @@ class PeerRecord(NamedTuple):
     fingerprint: str
     local_address: str
     local_port: int
+    session: TlsSession | None  # None without TLS
 
     @property
     def spiffe_id(self) -> str:
@@ -153,6 +160,14 @@ class Record(NamedTuple):
         return max(0.0, self.started + self.responded - self.attempts[-1].started)
 
     @property
+    def replied_by(self) -> str:
+        """Who made the response: "app", "proxy" for this sidecar, or "upstream_proxy" for another on the way, such as
+        the sidecar of the app."""
+        if self.error is not None:
+            return "proxy"
+        return "upstream_proxy" if is_by_proxy(self.facts.get("proxy_status", "")) else "app"
+
+    @property
     def weight(self) -> int:
         """About how many octets it takes in memory; queues are bounded by it."""
         texts = (self.authority, self.path, self.query or "", self.user_agent, self.forwarded_for, self.details)
@@ -164,7 +179,7 @@ class Record(NamedTuple):
 def record(exchange: Exchange, clock_offset: float) -> Row:
     """The exchange as a tuple of plain values. `clock_offset` is what the wall clock is ahead of the monotonic one."""
     head, peer, route, trace, verdict = exchange.head, exchange.peer, exchange.route, exchange.trace, exchange.verdict
-    started, ended, responded, reply = exchange.started, exchange.ended, exchange.responded, exchange.reply
+    started, ended, responded, reply = exchange.arrived, exchange.ended, exchange.responded, exchange.reply
     rpc = exchange.rpc
     get = head.get
     return (
@@ -197,6 +212,7 @@ def record(exchange: Exchange, clock_offset: float) -> Row:
             peer.fingerprint,
             peer.local_address,
             peer.local_port,
+            peer.session,
         ),
         route.name if route is not None else "",
         route.template if route is not None else "",
@@ -212,7 +228,7 @@ def record(exchange: Exchange, clock_offset: float) -> Row:
 
 def decode(row: Row) -> Record:
     """The record that a worker flattened."""
-    address, port, principal, name, resumed, tls, fingerprint, local_address, local_port = row[19]
+    address, port, principal, name, resumed, tls, fingerprint, local_address, local_port, session = row[19]
     query, verdict, trace, text = row[9], row[23], row[25], _text
     return Record(
         *row[:5],
@@ -226,7 +242,7 @@ def decode(row: Row) -> Record:
         text(row[16]),
         text(row[17] or b""),
         text(row[18] or b""),
-        PeerRecord(address, port, text(principal), name, resumed, tls, fingerprint, local_address, local_port),
+        PeerRecord(address, port, text(principal), name, resumed, tls, fingerprint, local_address, local_port, session),
         *row[20:23],
         None if verdict is None else Verdict(*verdict),
         tuple([_attempt(attempt, number, trace) for number, attempt in enumerate(row[24], 1)]),
@@ -265,11 +281,13 @@ def _attempt_row(attempt: Attempt, ended: float, clock_offset: float) -> Attempt
         attempt.span_id,
         attempt.connection_age,
         attempt.connection_uses,
+        attempt.protocol,
+        attempt.tls,
     )
 
 
 def _attempt(row: AttemptRow, number: int, trace: Trace | None) -> AttemptRecord:
-    found = AttemptRecord(*row)
+    found = AttemptRecord(*row[:13], PROTOCOLS.get(row[13], ""), row[14])
     if found.span_id or trace is None:
         return found
     return found._replace(span_id=attempt_span_id(trace[1], number))

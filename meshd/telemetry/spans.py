@@ -1,24 +1,22 @@
 """A record as spans: one SERVER span for the exchange and one CLIENT span for each attempt below it. Pure, no SDK.
 
-Source: OpenTelemetry semantic conventions, docs/http/http-spans.md, docs/rpc/grpc.md and
-docs/registry/attributes/tls.md; what they have no name for is `meshd.*`. Span names are built from the method and the
-route's template, never from the path. A 4xx leaves the SERVER span unset and makes the CLIENT span an error; a client
-that left is nobody's error.
+Source: OpenTelemetry semantic conventions, docs/http/http-spans.md; `span_facts.py` has the rest. The SERVER span lasts
+from the first octet of the request to the last of the response; a CLIENT span from when a connection was asked for to
+the last octet of the upstream's response. What is between them is the proxy's own time. Span names are built from the
+method and the route's template, never from the path. A 4xx leaves the SERVER span unset and makes the CLIENT span an
+error; a client that left is nobody's error.
 """
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final, TypeAlias
+from typing import Final
 
 from meshd.core import flags
-from meshd.core.head import split_authority
 from meshd.core.trace import TraceContext
+from meshd.http.grpc import status_name
 from meshd.telemetry.record import AttemptRecord, Record
-from meshd.telemetry.records import METHODS
 from meshd.telemetry.redact import redact_authority, redact_query
-
-Value: TypeAlias = bool | int | float | str
-Attributes: TypeAlias = dict[str, Value]
+from meshd.telemetry.span_facts import Attributes, method_of, rpc_of, split_host, tls_of, told
 
 # Envoy's long names of the flags that an attempt can end with.
 ERROR_TYPES: Final = {
@@ -35,6 +33,7 @@ ERROR_TYPES: Final = {
 }
 # Of gRPC: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS are the server's fault.
 SERVER_ERRORS: Final = frozenset({2, 4, 12, 13, 14, 15})
+DISCARDED: Final = "meshd.response.discarded"  # another attempt was made: nobody read the rest of this one's response
 # Ends that are the client's doing.
 NO_ERROR: Final = frozenset({flags.DOWNSTREAM_GONE, flags.DOWNSTREAM_PROTOCOL})
 
@@ -83,53 +82,52 @@ def build_spans(record: Record) -> list[Span]:
 
 
 def _server(record: Record, trace: TraceContext) -> Span:
-    attributes = _method(record)
-    attributes |= {
-        "url.path": record.path,
-        "url.scheme": record.scheme,
-        "network.protocol.name": "http",
-        "network.protocol.version": record.protocol,
-        "client.address": record.peer.address,
-        "network.peer.address": record.peer.address,
-        "meshd.direction": "inbound" if record.inbound else "outbound",
-    }
-    host, port = _split(record.authority)
-    optional: dict[str, Value | None] = {
-        "url.query": None if record.query is None else redact_query(record.query),
-        "http.route": record.template,
-        "http.response.status_code": record.status,
-        "network.peer.port": record.peer.port,
-        "server.address": host,
-        "server.port": port,
-        "user_agent.original": record.user_agent,
-        "http.request.body.size": record.received,
-        "http.response.body.size": record.sent,
-        "meshd.listener": record.listener,
-        "meshd.route": record.route,
-        "meshd.cluster": record.cluster,
-        "meshd.response_flags": record.flags,
-        "meshd.details": record.details,
-        "meshd.request_id": record.request_id,
-        "meshd.proxy_error": record.error,
-    }
-    attributes |= {name: value for name, value in optional.items() if value}
-    attributes["meshd.replied_by"] = "app" if record.error is None else "proxy"
-    attributes |= _tls(record)
-    attributes |= _rpc(record)
+    host, port = split_host(record.authority, record.scheme)
+    attributes = method_of(record) | told(
+        {
+            "url.path": record.path,
+            "url.scheme": "https" if record.peer.tls else record.scheme,  # of this leg, whatever the app meant
+            "url.query": None if record.query is None else redact_query(record.query),
+            "network.protocol.name": "http",
+            "network.protocol.version": record.protocol,
+            "network.peer.address": record.peer.address,
+            "network.peer.port": record.peer.port,
+            "client.address": record.peer.address,
+            "server.address": host,
+            "server.port": port if host else None,
+            "http.route": record.template,
+            "http.response.status_code": record.status,
+            "http.request.body.size": record.received,
+            "http.response.body.size": record.sent,
+            "user_agent.original": record.user_agent,
+            "meshd.direction": "inbound" if record.inbound else "outbound",
+            "meshd.listener": record.listener,
+            "meshd.route": record.route,
+            "meshd.cluster": record.cluster,
+            "meshd.response_flags": record.flags,
+            "meshd.details": record.details,
+            "meshd.request_id": record.request_id,
+            "meshd.proxy_error": record.error,
+            "meshd.replied_by": record.replied_by,
+            "meshd.tls.server_name": record.peer.server_name,
+        }
+    )
+    attributes |= tls_of(record.peer.session, "client")
+    attributes |= rpc_of(record)
     attributes |= _decision(record)
     for name, value in record.facts.items():
         if not value or name == "claims":  # what a token says is for the log alone
             continue
-        attributes.setdefault(name if name.startswith("tls.") else f"meshd.{name}", value)
+        attributes.setdefault(f"meshd.{name}", value)
     error = None
     if record.status >= 500:
         error = "" if record.error is None else record.details  # an app's own 5xx has no description
         attributes["error.type"] = record.error or str(record.status)
     elif record.rpc is not None and record.rpc.status in SERVER_ERRORS:
         error = "" if record.error is None else record.details
-        attributes["error.type"] = record.error or str(record.rpc.status)
+        attributes["error.type"] = record.error or status_name(record.rpc.status or 0)
     return Span(
-        name=f"{_name(attributes)} {record.template}" if record.template else _name(attributes),
+        name=_server_name(record, attributes),
         kind=Kind.SERVER,
         trace_id=trace.trace_id,
         span_id=trace.span_id,
@@ -145,36 +143,32 @@ def _server(record: Record, trace: TraceContext) -> Span:
 
 
 def _client(record: Record, trace: TraceContext, attempt: AttemptRecord, resend: int) -> Span:
-    attributes = _method(record)
-    scheme = "https" if attempt.tls else "http"
-    authority = redact_authority(record.authority) or attempt.host
-    host, port = _split(authority)
-    query = "" if record.query is None else f"?{redact_query(record.query)}"
+    last = resend == len(record.attempts) - 1
+    attributes = _asked(record, attempt) | told(
+        {
+            "network.peer.address": attempt.address,
+            "network.peer.port": attempt.port,
+            "network.protocol.name": "http",
+            "network.protocol.version": attempt.protocol,
+            "http.response.status_code": attempt.status,
+            "http.request.resend_count": resend,
+            "meshd.cluster": record.cluster,
+            "meshd.response_flags": attempt.flag,
+            "meshd.details": attempt.details,
+            "meshd.retry": attempt.verdict,
+            "meshd.bytes_sent": attempt.sent,
+            "meshd.time_to_first_byte": record.upstream_time if last else None,  # seconds, to the response head
+        }
+    )
     attributes |= {
-        "server.address": host,
-        "server.port": port or (443 if attempt.tls else 80),
-        "url.full": f"{scheme}://{authority}{record.path}{query}",
-        "network.peer.address": attempt.address,
-        "network.protocol.name": "http",
-        "meshd.cluster": record.cluster,
         "meshd.connection.reused": attempt.connection_uses > 0,
         "meshd.connection.uses": attempt.connection_uses,
         "meshd.connection.age": attempt.connection_age,
     }
-    optional: dict[str, Value] = {
-        "network.peer.port": attempt.port,
-        "http.response.status_code": attempt.status,
-        "http.request.resend_count": resend,
-        "meshd.response_flags": attempt.flag,
-        "meshd.details": attempt.details,
-        "meshd.retry": attempt.verdict,
-        "meshd.bytes_sent": attempt.sent,
-    }
-    attributes |= {name: value for name, value in optional.items() if value}
-    last = resend == len(record.attempts) - 1 and record.error is None
-    rpc = record.rpc if last else None  # of attempts before it the status went to nobody
+    attributes |= tls_of(attempt.session, "server")
+    rpc = record.rpc if last and record.error is None else None  # of attempts before it the status went to nobody
     if rpc is not None:
-        attributes |= _rpc(record)
+        attributes |= rpc_of(record)
     error = None
     if attempt.flag and attempt.flag not in NO_ERROR:
         error = attempt.details or attempt.flag
@@ -184,7 +178,9 @@ def _client(record: Record, trace: TraceContext, attempt: AttemptRecord, resend:
         attributes["error.type"] = str(attempt.status)
     elif rpc is not None and rpc.status:
         error = ""
-        attributes["error.type"] = str(rpc.status)
+        attributes["error.type"] = status_name(rpc.status)
+    ended = attempt.started + attempt.duration
+    discarded = () if last or not attempt.status else (Event(DISCARDED, ended, {}),)
     return Span(
         name=_name(attributes),
         kind=Kind.CLIENT,
@@ -194,17 +190,26 @@ def _client(record: Record, trace: TraceContext, attempt: AttemptRecord, resend:
         remote=False,
         state=trace.state.decode("latin-1"),
         started=attempt.started,
-        ended=attempt.started + attempt.duration,
+        ended=ended,
         attributes=attributes,
         error=error,
+        events=discarded,
     )
 
 
-def _method(record: Record) -> Attributes:
-    """A known method as it is; any other by the name `_OTHER`, so that names and metrics stay few."""
-    if record.method.encode("utf-8", "surrogatepass") in METHODS:
-        return {"http.request.method": record.method}
-    return {"http.request.method": "_OTHER", "http.request.method_original": record.method}
+def _asked(record: Record, attempt: AttemptRecord) -> Attributes:
+    """Method and URL of an attempt, as they were asked for: that TLS carries http://name is in `tls.*`, and where to in
+    `network.peer.*`. A request without an authority is named by its endpoint."""
+    authority = redact_authority(record.authority) or attempt.host
+    host, port = split_host(authority, record.scheme)
+    query = "" if record.query is None else f"?{redact_query(record.query)}"
+    return method_of(record) | told(
+        {
+            "server.address": host,
+            "server.port": port,
+            "url.full": f"{record.scheme}://{authority}{record.path}{query}",
+        }
+    )
 
 
 def _name(attributes: Attributes) -> str:
@@ -212,39 +217,11 @@ def _name(attributes: Attributes) -> str:
     return "HTTP" if method == "_OTHER" else str(method)
 
 
-def _tls(record: Record) -> Attributes:
-    peer = record.peer
-    if not peer.tls:
-        return {}
-    attributes: Attributes = {
-        "tls.protocol.name": "tls",
-        "tls.protocol.version": peer.tls.removeprefix("TLSv"),
-        "tls.established": True,
-        "tls.resumed": peer.resumed,
-    }
-    if peer.fingerprint:
-        attributes["tls.client.hash.sha256"] = peer.fingerprint.upper()
-    if peer.principal:
-        attributes["meshd.peer"] = peer.spiffe_id
-    return attributes
-
-
-def _rpc(record: Record) -> Attributes:
-    """What a call of gRPC is besides; the path names its service and method."""
-    rpc = record.rpc
-    if rpc is None:
-        return {}
-    attributes: Attributes = {
-        "rpc.system": "grpc",
-        "meshd.messages.received": rpc.received,
-        "meshd.messages.sent": rpc.sent,
-    }
-    service, slash, method = record.path.removeprefix("/").rpartition("/")
-    if slash:
-        attributes |= {"rpc.service": service, "rpc.method": method}
-    if rpc.status is not None:
-        attributes["rpc.grpc.status_code"] = rpc.status
-    return attributes
+def _server_name(record: Record, attributes: Attributes) -> str:
+    """Built from what a route says, never from what a client does."""
+    if record.rpc is not None and not record.template.endswith("*"):
+        return record.template.removeprefix("/") or "grpc"
+    return f"{_name(attributes)} {record.template}" if record.template else _name(attributes)
 
 
 def _decision(record: Record) -> Attributes:
@@ -267,19 +244,13 @@ def _retries(record: Record) -> list[Event]:
     """An event where an attempt ended that another one followed."""
     events = []
     for number, attempt in enumerate(record.attempts[:-1], 1):
-        attributes: Attributes = {
-            "http.request.resend_count": number,
-            "meshd.endpoint": attempt.host,
-            "meshd.retry": attempt.verdict,
-            "error.type": ERROR_TYPES.get(attempt.flag, attempt.flag) or str(attempt.status),
-        }
+        attributes = told(
+            {
+                "http.request.resend_count": number,
+                "meshd.endpoint": attempt.host,
+                "meshd.retry": attempt.verdict,
+                "error.type": ERROR_TYPES.get(attempt.flag, attempt.flag) or str(attempt.status),
+            }
+        )
         events.append(Event("meshd.retry", attempt.started + attempt.duration, attributes))
     return events
-
-
-def _split(authority: str) -> tuple[str, int | None]:
-    try:
-        host, port = split_authority(redact_authority(authority).encode("utf-8", "surrogatepass"))
-    except ValueError:  # more digits than any port has
-        return authority, None
-    return host.decode("utf-8", "surrogatepass").strip("[]"), port

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from meshd.core.head import Headers, RequestHead, ResponseHead
+from meshd.core.tls_session import TlsSession
 from meshd.http.events import End
 from meshd.identity.peer import PeerIdentity
 from meshd.net.stream import Stream
@@ -53,6 +54,8 @@ class Connection(Protocol):
     born: float
     idle_since: float
     uses: int  # exchanges it has carried
+    protocol: bytes  # b"http/1.1" or b"h2"
+    tls: TlsSession | None  # what its handshake showed; None without TLS
 
     @property
     def streams(self) -> int:

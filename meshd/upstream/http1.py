@@ -8,18 +8,20 @@ from meshd.core.head import Headers, RequestHead, ResponseHead
 from meshd.http.events import End
 from meshd.http.h1 import ClientCodec
 from meshd.identity.peer import PeerIdentity
-from meshd.net.stream import Stream, identity_of
+from meshd.net.stream import Stream, identity_of, session_of
 
 
 class Http1Connection:
     """Carries one exchange at a time; pooled between them."""
 
-    __slots__ = ("born", "codec", "idle_since", "responding", "stream", "uses")
+    __slots__ = ("born", "codec", "idle_since", "responding", "stream", "tls", "uses")
 
     streams: Final = 1  # exchanges at the same time
+    protocol: bytes = b"http/1.1"
 
     def __init__(self, stream: Stream, born: float) -> None:
         self.stream = stream
+        self.tls = session_of(stream)
         self.codec = ClientCodec()
         self.born = born
         self.idle_since = born

@@ -10,7 +10,7 @@ from meshd.http.h2_client import ClientSession
 from meshd.http.h2_events import Code, Reset
 from meshd.identity.peer import PeerIdentity
 from meshd.net import wait
-from meshd.net.stream import Stream, identity_of
+from meshd.net.stream import Stream, identity_of, session_of
 from meshd.net.sweep import Sweeper
 from meshd.upstream.lane import Lane
 from meshd.upstream.lane_stream import LaneStream
@@ -30,11 +30,14 @@ NO_UPGRADES: Final = (
 class Http2Connection:
     """Pooled; carries as many exchanges at a time as its peer lets it."""
 
-    __slots__ = ("_late", "_settle_by", "_sweeper", "born", "idle_since", "link", "session", "uses")
+    __slots__ = ("_late", "_settle_by", "_sweeper", "born", "idle_since", "link", "session", "tls", "uses")
+
+    protocol: bytes = b"h2"
 
     def __init__(self, stream: Stream, born: float, sweeper: Sweeper) -> None:
         self.session = ClientSession()
         self.link = Link(self.session, stream)
+        self.tls = session_of(stream)
         self.born = born
         self.idle_since = born
         self.uses = 0

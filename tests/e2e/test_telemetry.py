@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from support.collector import GrpcCollector, HttpCollector, attributes
+from support.conventions import wrong
 from support.origin import Hangup, Origin, Recorded, ok
 from support.processes import free_port, until
 
@@ -168,13 +169,15 @@ def test_a_trace_that_begins_here_has_a_root(asked):
 def test_a_server_span_says_what_the_convention_asks_for(asked, service):
     span = asked["ordinary"].one(service, SERVER)
     of = attributes(span)
-    assert span.name == {"client": "GET /reviews", "server": "GET"}[service]  # the route is the caller's
+    route = {"client": "/reviews/*", "server": "/*"}[service]  # what is behind the callee takes every path
+    assert (span.name, of["http.route"]) == (f"GET {route}", route)
     assert (of["http.request.method"], of["url.path"], of["http.response.status_code"]) == ("GET", "/reviews/7", 200)
     assert of["url.query"].startswith("page=2&sig=")
     assert (of["network.protocol.name"], of["network.protocol.version"]) == ("http", "1.1")
     assert (of["client.address"], of["network.peer.address"]) == ("127.0.0.1", "127.0.0.1")
     assert (of["server.address"], of["user_agent.original"]) == ("reviews.test", "test/1")
-    assert of["url.scheme"] in ("http", "https")
+    assert of["url.scheme"] == {"client": "http", "server": "https"}[service]  # of the leg
+    assert of["server.port"] == 80
     assert "error.type" not in of
     assert span.status.code == span.status.STATUS_CODE_UNSET
 
@@ -186,6 +189,39 @@ def test_the_callee_says_who_called_and_how(asked):
     assert of["meshd.authorization"] == "allowed"
 
 
+def test_the_caller_says_who_answered_and_how(asked):
+    of = attributes(asked["ordinary"].one("client", CLIENT))
+    assert of["meshd.peer"] == "spiffe://mesh.test/ns/default/sa/server"
+    assert (of["tls.protocol.version"], of["tls.established"]) == ("1.3", True)
+    assert of["tls.cipher"].startswith("TLS_")
+    assert len(of["tls.server.hash.sha256"]) == 64
+    assert "tls.established" not in attributes(asked["ordinary"].one("server", CLIENT))  # to the app
+
+
+def test_the_proxys_own_time_is_what_a_server_span_has_beyond_its_client_spans(asked):
+    one = asked["ordinary"]
+    chain = [one.one(service, kind) for service in ("client", "server") for kind in (SERVER, CLIENT)]
+    for outer, inner in zip(chain[::2], chain[1::2], strict=True):
+        assert outer.start_time_unix_nano < inner.start_time_unix_nano
+        assert inner.end_time_unix_nano < outer.end_time_unix_nano
+    for service in ("client", "server"):
+        assert attributes(one.one(service, CLIENT))["meshd.time_to_first_byte"] > 0
+        assert attributes(one.one(service, CLIENT))["meshd.connection.age"] >= 0
+
+
+def test_a_refusal_of_the_other_sidecar_is_not_laid_to_the_app(asked):
+    assert attributes(asked["denied"].one("client", SERVER))["meshd.replied_by"] == "upstream_proxy"
+    assert attributes(asked["missing"].one("client", SERVER))["meshd.replied_by"] == "app"
+
+
+def test_every_attribute_is_one_of_the_conventions_or_ours(asked):
+    for one in asked.values():
+        for span in (span for spans in one.spans.values() for span in spans):
+            assert not wrong(attributes(span))
+            for event in span.events:
+                assert not wrong(attributes(event))
+
+
 @pytest.mark.parametrize("service", ["client", "server"])
 def test_a_client_span_says_what_the_convention_asks_for(asked, service):
     one = asked["ordinary"]
@@ -194,8 +230,8 @@ def test_a_client_span_says_what_the_convention_asks_for(asked, service):
     assert span.name == "GET"
     assert f"{of['network.peer.address']}:{of['network.peer.port']}" == one.places[service]
     assert (of["http.request.method"], of["server.address"]) == ("GET", "reviews.test")
-    assert of["url.full"].startswith(("http://reviews.test/reviews/7?", "https://reviews.test/reviews/7?"))
-    assert of["server.port"]
+    assert of["url.full"].startswith("http://reviews.test/reviews/7?")  # as the app asked
+    assert (of["server.port"], of["network.protocol.version"]) == (80, {"client": "1.1", "server": "1.1"}[service])
     assert of["http.response.status_code"] == 200
     assert "http.request.resend_count" not in of
 

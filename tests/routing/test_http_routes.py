@@ -60,7 +60,7 @@ def clusters(found):
 
 def test_a_service_without_routes_gets_its_own_traffic():
     found = find(target="/any")
-    assert (found.name, found.template, clusters(found)) == ("Service/shop/web", "/", [("shop/web:80", 1)])
+    assert (found.name, found.template, clusters(found)) == ("Service/shop/web", "/*", [("shop/web:80", 1)])
     assert (found.timeout, found.total_weight) == (7.0, 1)
 
 
@@ -140,7 +140,7 @@ def test_the_more_specific_match_wins_over_the_older_route():
 
 def test_each_match_of_a_rule_is_a_way_in():
     matches = [path("/a"), path("/b", "Exact"), path("/c.*", "RegularExpression")]
-    for target, template in (("/a/x", "/a"), ("/b", "/b"), ("/cc", "/c.*")):
+    for target, template in (("/a/x", "/a/*"), ("/b", "/b"), ("/cc", "/c.*")):
         assert find(route(rule(backend(), matches=matches)), target=target).template == template
 
 

@@ -13,6 +13,20 @@ from meshd.core.rpc import Rpc
 from meshd.telemetry.record import decode, record
 from meshd.telemetry.tracing import Sampler, start_trace
 
+SESSION = (
+    "1.3",
+    True,
+    "TLS_AES_128_GCM_SHA256",
+    "X25519MLKEM768",
+    "http/1.1",
+    "spiffe://cluster.local/ns/shop/sa/web",
+    "ab" * 32,
+    "",
+    "CN=ca",
+    1_700_000_000.0,
+    1_700_086_400.0,
+)
+SERVER_SESSION = (*SESSION[:1], False, *SESSION[2:5], "spiffe://cluster.local/ns/default/sa/orders", *SESSION[6:])
 WEB = Peer(
     "10.0.0.1",
     41234,
@@ -26,6 +40,7 @@ WEB = Peer(
     tls="TLSv1.3",
     local_address="10.0.0.2",
     local_port=15006,
+    session=SESSION,
 )
 ROUTE = Route("HTTPRoute/default/orders/0", "/orders/{id}")
 CLOCK = 1_700_000_000.0  # what the wall clock is ahead of the monotonic one
@@ -47,6 +62,7 @@ def make_attempt(number=1, *, status=200, flag="", details="", verdict="", start
     attempt.flag, attempt.details, attempt.verdict = flag, details, verdict
     attempt.connection_uses = 7
     attempt.connection_age = 1.5
+    attempt.protocol, attempt.tls = b"http/1.1", SERVER_SESSION
     return attempt
 
 

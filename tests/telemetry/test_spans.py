@@ -1,6 +1,8 @@
 import pytest
+from support.conventions import wrong
 from support.exchanges import CLOCK, make_attempt, make_call, make_denied, make_exchange, make_record
 
+from meshd.core.endpoint import Tls
 from meshd.core.exchange import Exchange
 from meshd.core.head import RequestHead
 from meshd.core.peer import NOBODY
@@ -45,7 +47,7 @@ def test_the_server_span_says_what_the_conventions_ask():
         "http.request.method": "GET",
         "url.path": "/orders/17",
         "url.query": "a=1&sig=REDACTED",
-        "url.scheme": "http",
+        "url.scheme": "https",  # of the leg, which is TLS
         "http.response.status_code": 200,
         "http.route": "/orders/{id}",
         "network.protocol.name": "http",
@@ -58,6 +60,14 @@ def test_the_server_span_says_what_the_conventions_ask():
         "user_agent.original": "curl/8.5",
         "tls.protocol.version": "1.3",
         "tls.resumed": True,
+        "tls.cipher": "TLS_AES_128_GCM_SHA256",
+        "tls.curve": "X25519MLKEM768",
+        "tls.next_protocol": "http/1.1",
+        "tls.client.hash.sha256": "AB" * 32,
+        "tls.client.issuer": "CN=ca",
+        "tls.client.not_before": "2023-11-14T22:13:20.000Z",
+        "tls.client.not_after": "2023-11-15T22:13:20.000Z",
+        "meshd.tls.server_name": "orders.default",
         "meshd.peer": "spiffe://cluster.local/ns/shop/sa/web",
         "meshd.direction": "inbound",
         "meshd.authorization": "allowed",
@@ -77,21 +87,114 @@ def test_the_client_span_says_what_the_conventions_ask():
         "http.request.method": "GET",
         "server.address": "orders.default",
         "server.port": 8080,
-        "url.full": "https://orders.default:8080/orders/17?access_token=REDACTED",
+        "url.full": "http://orders.default:8080/orders/17?access_token=REDACTED",
         "network.peer.address": "10.1.0.1",
         "network.peer.port": 8080,
         "http.response.status_code": 200,
         "meshd.connection.reused": True,
         "meshd.connection.uses": 7,
+        "meshd.connection.age": 1.5,
+        "network.protocol.version": "1.1",
+        "tls.established": True,
+        "tls.resumed": False,
+        "tls.server.hash.sha256": "AB" * 32,
+        "meshd.peer": "spiffe://cluster.local/ns/default/sa/orders",
     }
+    assert client.attributes["meshd.time_to_first_byte"] == pytest.approx(0.003, abs=1e-6)
     assert wanted.items() <= client.attributes.items()
     assert "http.request.resend_count" not in client.attributes
 
 
-def test_a_port_that_is_not_said_is_the_schemes():
+@pytest.mark.parametrize(
+    ("authority", "asked", "port", "url"),
+    [
+        (b"orders", b"http", 80, "http://orders/orders/17"),  # whatever protects it on the way
+        (b"orders", b"https", 443, "https://orders/orders/17"),
+        (b"orders:9080", b"http", 9080, "http://orders:9080/orders/17"),
+        (b"[::1]", b"http", 80, "http://[::1]/orders/17"),
+        (b"", b"http", 8080, "http://10.1.0.1:8080/orders/17"),
+    ],
+)
+@pytest.mark.parametrize("tls", Tls)
+def test_no_scheme_and_no_port_is_made_up(authority, asked, port, url, tls):
     exchange = make_exchange()
-    exchange.head.authority = b"orders"
-    assert spans(exchange)[1].attributes["server.port"] == 443
+    exchange.head.authority, exchange.head.scheme = authority, asked
+    exchange.attempts[0].endpoint.tls = tls
+    server, client = spans(exchange)
+    assert (client.attributes["server.port"], client.attributes["url.full"]) == (port, url)
+    assert server.attributes.get("server.port") == (port if authority else None)
+
+
+def test_a_client_span_lasts_as_long_as_its_attempt():
+    server, client = spans()
+    assert (server.started, server.ended) == (CLOCK + 100, pytest.approx(CLOCK + 100.005))
+    assert (client.started, client.ended) == (CLOCK + 100.001, pytest.approx(CLOCK + 100.003))
+
+
+def test_a_head_that_came_slowly_is_part_of_the_server_span():
+    exchange = make_exchange()
+    exchange.arrived = 98.0
+    server, _ = spans(exchange)
+    assert (server.started, server.ended) == (CLOCK + 98, pytest.approx(CLOCK + 100.005))
+
+
+def test_the_rest_of_a_response_that_nobody_read_is_told_of():
+    exchange = make_exchange()
+    exchange.attempts.insert(0, make_attempt(2, status=503, verdict="gateway-error", started=100.0))
+    exchange.attempts.insert(0, make_attempt(3, status=0, flag="UF", details="refused", started=100.0))
+    _, broken, tried, last = spans(exchange)
+    assert [event.name for event in tried.events] == ["meshd.response.discarded"]
+    assert tried.events[0].at == tried.ended
+    assert not broken.events
+    assert not last.events
+
+
+@pytest.mark.parametrize(
+    ("told", "by"),
+    [
+        ('"orders.default"; error=http_request_denied; details="AD x"', "upstream_proxy"),
+        ('"edge"; received-status=403, "orders"; error=dns_error', "upstream_proxy"),
+        ('"a; error=fake"; received-status=403', "app"),
+        ("", "app"),
+    ],
+)
+def test_a_reply_of_another_proxy_is_not_the_apps(told, by):
+    exchange = make_exchange(status=403)
+    exchange.facts = {"proxy_status": told}
+    assert spans(exchange)[0].attributes["meshd.replied_by"] == by
+
+
+def drawn_exchanges():
+    """Exchanges of every kind that is told of."""
+    plain = make_exchange(status=0)
+    plain.peer = NOBODY
+    plain.attempts[0].endpoint.tls, plain.attempts[0].tls = Tls.PLAIN, None
+    unparsed = Exchange(RequestHead(b"-", b"-", b""), NOBODY, 5.0)
+    unparsed.trace, unparsed.ended = TraceContext(1, 2, sampled=True), 5.0
+    retried = make_exchange(query=b"", method=b"BREW")
+    retried.attempts.insert(0, make_attempt(2, status=0, flag="UF", started=100.0))
+    empty = make_exchange(fields=())
+    empty.facts = {"early_data": "", "fault": "slow", "claims": "{}"}
+    return [
+        make_exchange(),
+        plain,
+        unparsed,
+        retried,
+        empty,
+        make_denied(),
+        make_call(status=14),
+        make_call(status=None),
+    ]
+
+
+@pytest.mark.parametrize("exchange", drawn_exchanges(), ids=repr)
+def test_every_attribute_is_one_of_the_conventions_or_ours_of_its_type_and_with_a_value(exchange):
+    found = spans(exchange)
+    assert found
+    for each in found:
+        assert not wrong(each.attributes)
+        for event in each.events:
+            assert not wrong(event.attributes)
 
 
 @pytest.mark.parametrize(
@@ -157,10 +260,9 @@ def test_a_denial_shows_the_nearest_rule_and_is_no_server_error():
 
 def test_facts_are_told_without_hiding_anything():
     exchange = make_exchange()
-    exchange.facts = {"early_data": "true", "tls.curve": "X25519MLKEM768", "policy": "forged"}
+    exchange.facts = {"early_data": "true", "policy": "forged"}
     server, _ = spans(exchange)
     assert server.attributes["meshd.early_data"] == "true"
-    assert server.attributes["tls.curve"] == "X25519MLKEM768"
     assert server.attributes["meshd.policy"] == "default/orders"
 
 
@@ -189,32 +291,44 @@ def test_bytes_that_were_no_request():
 
 def test_a_call_of_grpc_names_its_method_and_status():
     for span in spans(make_call(status=0)):
-        assert span.attributes["rpc.system"] == "grpc"
-        assert (span.attributes["rpc.service"], span.attributes["rpc.method"]) == ("shop.Orders", "Get")
-        assert span.attributes["rpc.grpc.status_code"] == 0
+        assert span.attributes["rpc.system.name"] == "grpc"
+        assert span.attributes["rpc.method"] == "shop.Orders/Get"
+        assert span.attributes["rpc.response.status_code"] == "OK"
         assert (span.attributes["meshd.messages.received"], span.attributes["meshd.messages.sent"]) == (1, 2)
         assert span.error is None
-    assert "rpc.system" not in spans()[0].attributes
+    assert "rpc.system.name" not in spans()[0].attributes
 
 
-@pytest.mark.parametrize(("status", "server_error", "client_error"), [(5, None, ""), (13, "", ""), (None, None, None)])
+@pytest.mark.parametrize(
+    ("status", "server_error", "client_error"), [(5, None, ""), (13, "", ""), (99, None, ""), (None, None, None)]
+)
 def test_a_status_of_grpc_is_the_servers_error_or_the_clients(status, server_error, client_error):
     server, client = spans(make_call(status=status))
     assert (server.error, client.error) == (server_error, client_error)
-    assert client.attributes.get("error.type") == (str(status) if status else None)
+    names = {5: "NOT_FOUND", 13: "INTERNAL", 99: "99", None: None}
+    assert client.attributes.get("error.type") == names[status]
 
 
 def test_only_the_last_attempt_has_the_status_of_the_call():
     exchange = make_call(status=14, path=b"/nothing")
     exchange.attempts.insert(0, make_attempt(2, started=100.0))
     server, first, last = spans(exchange)
-    assert "rpc.grpc.status_code" not in first.attributes
-    assert "rpc.service" not in server.attributes
-    assert last.attributes["rpc.grpc.status_code"] == 14
+    assert "rpc.response.status_code" not in first.attributes
+    assert "rpc.method" not in server.attributes
+    assert last.attributes["rpc.response.status_code"] == "UNAVAILABLE"
 
 
 def test_a_denied_call_tells_both_statuses():
     exchange = make_denied()
     exchange.rpc = make_call(status=7).rpc
     (server,) = spans(exchange)
-    assert (server.attributes["rpc.grpc.status_code"], server.attributes["http.response.status_code"]) == (7, 403)
+    found = server.attributes
+    assert (found["rpc.response.status_code"], found["http.response.status_code"]) == ("PERMISSION_DENIED", 403)
+
+
+def test_the_span_of_a_call_is_named_by_its_method_where_a_route_names_it():
+    exact = make_call()
+    exact.route = Route("r", "/shop.Orders/Get")
+    anything = make_call(path=b"/whatever/comes")
+    anything.route = Route("r", "/*")
+    assert [spans(each)[0].name for each in (exact, anything)] == ["shop.Orders/Get", "POST /*"]
