@@ -2,11 +2,14 @@
 
 Rule 1: everything a client can hold on to is bounded: connections, octets of a request, and the time for each of
 reading it and writing the answer. Rule 2: nothing it does reaches the data path, which runs in other processes.
+Rule 3: who comes is served. Past a bound the place is made by whoever has kept one longest without being served, of
+the address that keeps most; so those who connect and say nothing, however many, keep no probe out.
 """
 
 import logging
 import os
 import socket
+from collections import Counter
 from dataclasses import dataclass
 
 import trio
@@ -29,21 +32,36 @@ class AdminLimits:
     """What one client, and all of them, may take."""
 
     connections: int = 128
+    per_client: int = 64  # of them, from one address
     request_octets: int = 65_536  # head and body
-    request_time: float = 10.0  # seconds, idle time before it included
+    request_time: float = 5.0  # seconds, idle time before it included
     response_time: float = 30.0
+
+
+@dataclass(slots=True, eq=False)
+class Visit:
+    """One connection, and since when it has waited for its client: to ask, or to read the answer."""
+
+    stream: trio.SocketStream
+    client: str
+    since: float
 
 
 class AdminServer:
     """Serves one API on any number of sockets."""
 
-    __slots__ = ("_api", "_limits", "connections", "refused")
+    __slots__ = ("_api", "_limits", "_visits", "evicted")
 
     def __init__(self, api: AdminApi, limits: AdminLimits | None = None) -> None:
         self._api = api
         self._limits = limits or AdminLimits()
-        self.connections = 0
-        self.refused = 0
+        self._visits: set[Visit] = set()
+        self.evicted = 0
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._visits)
 
     async def serve(self, sock: socket.socket) -> None:
         """Serve a listening socket until cancelled; closes it."""
@@ -52,29 +70,47 @@ class AdminServer:
 
     async def serve_stream(self, stream: trio.SocketStream) -> None:
         """Serve one connection to its end."""
-        if self.connections >= self._limits.connections:
-            self.refused += 1
-            await trio.aclose_forcefully(stream)
-            return
-        self.connections += 1
+        unix = stream.socket.family == socket.AF_UNIX
         try:
-            await self._serve(stream)
+            client = "" if unix else stream.socket.getpeername()[0]
+        except OSError:
+            client = ""  # it has left already
+        visit = Visit(stream, client, trio.current_time())
+        self._make_room(client)
+        self._visits.add(visit)
+        try:
+            await self._serve(visit, unix=unix)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the client left
+            pass  # the client left, or gave its place to another
         except Exception:  # a bug in one page must not end the controller
             log.exception("an admin connection crashed")
         finally:
-            self.connections -= 1
+            self._visits.discard(visit)
             await trio.aclose_forcefully(stream)
 
     def statistics(self) -> dict[str, int]:
-        """How many connections there are, and how many were one too many."""
-        return {"connections": self.connections, "refused": self.refused}
+        """How many connections there are, and how many gave their place to others."""
+        return {"connections": self.connections, "evicted": self.evicted}
 
-    async def _serve(self, stream: trio.SocketStream) -> None:
+    def _make_room(self, client: str) -> None:
+        """Have a place for one more of this client."""
+        visits, limits = self._visits, self._limits
+        clients = Counter(visit.client for visit in visits)
+        if clients[client] >= limits.per_client:
+            candidates = [visit for visit in visits if visit.client == client]
+        elif len(visits) >= limits.connections:
+            candidates = [visit for visit in visits if clients[visit.client] == max(clients.values())]
+        else:
+            return
+        visit = min(candidates, key=lambda visit: visit.since)
+        visits.discard(visit)
+        self.evicted += 1
+        visit.stream.socket.close()
+
+    async def _serve(self, visit: Visit, *, unix: bool) -> None:
+        stream = visit.stream
         codec = ServerCodec()
-        unix = stream.socket.family == socket.AF_UNIX
-        local = unix or is_local(stream.socket.getpeername()[0])
+        local = unix or is_local(visit.client)
         while True:
             head: RequestHead | None = None
             try:
@@ -85,7 +121,9 @@ class AdminServer:
                 return
             if head is None:
                 return  # done, or too slow
+            visit.since = trio.current_time()
             await self._write(stream, codec, refusal(head, unix=unix) or self._answer(head, local=local))
+            visit.since = trio.current_time()
             if codec.must_close:
                 return
             codec.next_cycle()
@@ -138,7 +176,7 @@ class AdminServer:
             codec.must_close = True  # the client does not read
 
     def __repr__(self) -> str:
-        return f"<AdminServer {self.connections} connections, {self.refused} refused>"
+        return f"<AdminServer {self.connections} connections, {self.evicted} evicted>"
 
 
 def listen_admin(address: str, port: int) -> socket.socket:

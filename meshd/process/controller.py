@@ -280,10 +280,7 @@ class Controller:
         if telemetry is None or telemetry.access_log is None:
             return
         path = "-" if loaded.access_log is None else str(loaded.access_log)
-        try:
-            self._intake.open_access_log(path, telemetry.access_log.format)
-        except OSError as error:
-            log.error("%s; there will be none", error.strerror)  # noqa: TRY400  # traffic matters more than its log
+        self._intake.open_access_log(path, telemetry.access_log.format)
 
     async def _start_exporter(self) -> None:
         telemetry = self._start.accepted.proxy.spec.telemetry

@@ -43,7 +43,7 @@ class Intake:
         self._backlog: deque[Record] | None = None
 
     def open_access_log(self, path: str, line_format: str) -> None:
-        """Write a line an exchange from now on. Raises OSError."""
+        """Write a line an exchange from now on."""
         self.access_log = AccessLog(path, line_format)
         self.metrics.watch(Kind.COUNTER, self.access_log.counters)
 

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 from support.admin import FakeController
 
-from meshd.admin.server import AdminLimits, AdminServer, listen_admin
+from meshd.admin.server import AdminLimits, AdminServer, Visit, listen_admin
 
 GET = b"GET %b HTTP/1.1\r\nhost: 127.0.0.1:15000\r\n\r\n"
 
@@ -60,7 +60,7 @@ async def test_pages_are_served_over_one_connection():
             status, fields, body = await read_response(stream)
             assert (status, body) == (200, wanted)
             assert fields[b"cache-control"] == b"no-store"
-        assert running.server.statistics() == {"connections": 1, "refused": 0}
+        assert running.server.statistics() == {"connections": 1, "evicted": 0}
 
 
 async def test_requests_sent_together_are_answered_in_order():
@@ -122,20 +122,51 @@ async def test_head_has_no_body():
         assert b"content-length: 5\r\n" in data
 
 
-async def test_one_connection_too_many_is_closed_and_the_others_go_on():
+async def test_one_connection_too_many_takes_the_place_of_the_one_idle_longest():
     async with Running(AdminLimits(connections=2)) as running:
         first, second = await running.connect(), await running.connect()
-        for stream in (first, second):
+        for stream in (second, first):
             await stream.send_all(GET % b"/live")
             assert (await read_response(stream))[0] == 200
         third = await running.connect()
-        assert await third.receive_some() == b""
-        assert running.server.refused == 1
-        await first.aclose()
-        await trio.testing.wait_all_tasks_blocked(0.01)
-        assert (await running.ask(GET % b"/live"))[0] == 200
+        assert await second.receive_some() == b""
+        for stream in (first, third):
+            await stream.send_all(GET % b"/live")
+            assert (await read_response(stream))[0] == 200
+            await stream.aclose()
+        assert running.server.statistics()["evicted"] == 1
         await second.aclose()
-        await third.aclose()
+
+
+async def test_those_who_say_nothing_keep_no_probe_out():
+    async with Running() as running:
+        silent = [await running.connect() for _ in range(200)]
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert running.server.connections <= AdminLimits().per_client
+        for _ in range(10):
+            silent.append(await running.connect())
+            assert (await running.ask(GET % b"/live"))[0] == 200
+        for stream in silent:
+            await stream.aclose()
+
+
+async def test_a_client_with_many_connections_takes_none_of_another(autojump_clock):
+    server = AdminServer(FakeController().api, AdminLimits(connections=4, per_client=3))
+    server._visits.update(Visit(FakeStream(), client, float(at)) for at, client in enumerate("baaa"))
+    server._make_room("c")
+    assert sorted(visit.client for visit in server._visits) == ["a", "a", "b"]
+    server._visits.add(Visit(FakeStream(), "a", 9.0))
+    server._make_room("a")
+    assert sorted((visit.client, visit.since) for visit in server._visits) == [("a", 3.0), ("a", 9.0), ("b", 0.0)]
+
+
+class FakeStream:
+    """A connection that can only be closed."""
+
+    socket = property(lambda self: self)
+
+    def close(self):
+        pass
 
 
 def stream_pair():
@@ -186,7 +217,7 @@ async def test_a_client_that_leaves_in_the_middle_is_forgotten():
         nursery.start_soon(server.serve_stream, ours)
         await theirs.send_all(b"POST /drain HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\nab")
         await theirs.aclose()
-    assert repr(server) == "<AdminServer 0 connections, 0 refused>"
+    assert repr(server) == "<AdminServer 0 connections, 0 evicted>"
 
 
 async def test_a_unix_socket_is_for_our_own_user_and_needs_no_host(tmp_path):

@@ -77,6 +77,7 @@ def test_a_renamed_file_is_followed(path):
 
 def test_reopen_makes_the_new_file_at_once(path):
     log = AccessLog(str(path))
+    until(path.exists)
     path.rename(path.with_suffix(".1"))
     log.reopen()
     until(path.exists)
@@ -87,15 +88,52 @@ def test_when_the_path_cannot_be_opened_again_the_old_file_goes_on(path, tmp_pat
     folder = tmp_path / "logs"
     folder.mkdir()
     log = AccessLog(str(folder / "access.log"))
+    until((folder / "access.log").exists)
     kept = folder.rename(tmp_path / "moved")
     log.offer(numbered(1))
     log.close(5)
     assert numbers(kept / "access.log") == [1]
 
 
-def test_a_path_that_cannot_be_opened_is_an_error_at_the_start(tmp_path):
-    with pytest.raises(OSError, match=r"cannot open the access log .*/no/such.log: No such file or directory"):
-        AccessLog(str(tmp_path / "no" / "such.log"))
+def test_a_path_that_cannot_be_opened_yet_is_tried_again(tmp_path):
+    path = tmp_path / "later" / "access.log"
+    log = AccessLog(str(path))
+    log.offer(numbered(1))
+    until(lambda: log.failing)
+    path.parent.mkdir()
+    until(lambda: log.written == 1)
+    log.close(5)
+    assert (numbers(path), log.dropped) == ([1], 0)
+
+
+def test_a_fifo_without_a_reader_is_opened_when_there_is_one(path):
+    os.mkfifo(path)
+    log = AccessLog(str(path))
+    log.offer(numbered(1))
+    until(lambda: log.failing)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    until(lambda: log.written == 1)
+    assert json.loads(os.read(reader, 4096))["path"] == "/1"
+    os.close(reader)
+    log.offer(numbered(2))  # falls into the gap
+    until(lambda: log.dropped == 1)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    log.offer(numbered(3))
+    until(lambda: log.written == 2)
+    assert json.loads(os.read(reader, 4096))["path"] == "/3"
+    log.close(5)
+    os.close(reader)
+
+
+def test_a_fifo_that_nobody_ever_reads_costs_its_lines_and_nothing_else(path, monkeypatch):
+    monkeypatch.setattr(access_log, "QUEUE_OCTETS", 100_000)
+    os.mkfifo(path)
+    log = AccessLog(str(path))
+    for _ in range(1000):
+        log.offer([RECORD])
+    assert log.statistics()["queued_octets"] <= 100_000
+    log.close(5)
+    assert (log.written, log.dropped) == (0, 1000)
 
 
 def test_a_blocked_pipe_blocks_nobody(path, monkeypatch):
@@ -121,6 +159,8 @@ def test_a_blocked_pipe_blocks_nobody(path, monkeypatch):
 
 def test_after_a_full_disk_lines_are_whole_again(path, monkeypatch):
     log = AccessLog(str(path))
+    log.offer(numbered(0))
+    until(lambda: log.written == 1)
     write, calls = os.write, []
 
     def full(fd, data):
@@ -131,16 +171,16 @@ def test_after_a_full_disk_lines_are_whole_again(path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
         return write(fd, data)
 
-    monkeypatch.setattr(access_log.os, "write", full)
+    monkeypatch.setattr("meshd.telemetry.outlet.os.write", full)
     log.offer(numbered(1))
     until(lambda: log.failing)
     log.offer(numbered(2))
     until(lambda: log.dropped == 2)
     log.offer(numbered(3))
     log.close(5)
-    torn, line = path.read_text().splitlines()
-    assert (len(torn), json.loads(line)["path"]) == (50, "/3")
-    assert (log.written, log.dropped, log.failing) == (1, 2, False)
+    before, torn, line = path.read_text().splitlines()
+    assert (json.loads(before)["path"], len(torn), json.loads(line)["path"]) == ("/0", 50, "/3")
+    assert (log.written, log.dropped, log.failing) == (2, 2, False)
 
 
 def test_dash_is_standard_output(capfd):
