@@ -5,11 +5,13 @@ from time import time
 
 from meshd.clusters import Clusters
 from meshd.config.authorization import AuthorizationPolicy
+from meshd.config.documents import Document
 from meshd.config.errors import ConfigError, Problem
 from meshd.config.extension_provider import ExtensionProvider
 from meshd.core.chain import Chain
+from meshd.core.steps import Steps
 from meshd.filters.attachment import of_workload
-from meshd.filters.authz import Entry, authorization_chain, index_rules, selects
+from meshd.filters.authz import Entry, PolicyRules, authorization_chain, compiling_rules, index_rules, selects
 from meshd.filters.authz_rules import claim_path
 from meshd.filters.base import Scope
 from meshd.filters.ext_authz import Check, Gate, compile_asking
@@ -21,6 +23,7 @@ from meshd.filters.jwt import selects as selects_tokens
 from meshd.filters.rate_limit import rate_limit_chain
 from meshd.filters.request import request_chain
 from meshd.filters.rule_index import RuleIndex
+from meshd.memory import Memory
 from meshd.routing.matcher import compile_policy_match
 from meshd.workload import Workload
 
@@ -28,21 +31,39 @@ from meshd.workload import Workload
 class Admission:
     """To one workload. Authorizers outside that its policies name become clusters."""
 
-    __slots__ = ("_clusters", "_workload")
+    __slots__ = ("_clusters", "_memory", "_rules", "_selected", "_workload")
 
-    def __init__(self, workload: Workload, clusters: Clusters) -> None:
+    def __init__(self, workload: Workload, clusters: Clusters, memory: Memory) -> None:
         self._workload = workload
         self._clusters = clusters
+        self._memory = memory
+        self._selected: list[Document[AuthorizationPolicy]] = []
+        self._rules: dict[tuple[str, str], PolicyRules] = {}
+
+    def read(self, scope: Scope) -> Steps[None]:
+        """The authorization policies of one port, which everything below is asked about next."""
+        self._selected, self._rules = [], {}
+        for document in self._workload.documents.authorization_policies:
+            policy = document.model
+            if not selects(policy, scope):
+                continue
+            self._selected.append(document)
+            name, memory = f"{policy.namespace}/{policy.name} port {scope.port}", self._memory.rules
+            rules = memory.find(name, (policy,))
+            if rules is None:
+                made = yield from compiling_rules(policy, scope)
+                rules = memory.keep(name, (policy,), made)
+            self._rules[policy.namespace, policy.name] = rules
+            yield
+
+    def _rules_of(self, policy: AuthorizationPolicy) -> PolicyRules:
+        return self._rules[policy.namespace, policy.name]
 
     def tokens(self, scope: Scope) -> Chain:
         """Whose tokens are believed; the claims that policies look at are noted."""
         issuers = [each.model for each in self._workload.documents.request_authentications]
         keys = {
-            each.key: None
-            for document in self._workload.documents.authorization_policies
-            if selects(document.model, scope)
-            for rule in document.model.spec.rules
-            for each in rule.when
+            each.key: None for document in self._selected for rule in document.model.spec.rules for each in rule.when
         }
         claims = filter(None, map(claim_path, keys))
         return authentication_chain(issuers, self._workload.shared.key_ring, scope, time, claims)
@@ -51,9 +72,9 @@ class Admission:
         """The authorizers outside that policies of this workload name; None where none does."""
         named: dict[str, list[AuthorizationPolicy]] = {}
         providers = {each.name: each for each in self._workload.proxy.spec.extension_providers}
-        for document in self._workload.documents.authorization_policies:
+        for document in self._selected:
             policy = document.model
-            if policy.spec.provider is None or policy.is_dry_run or not selects(policy, scope):
+            if policy.spec.provider is None or policy.is_dry_run:
                 continue
             name = policy.spec.provider.name
             if name not in providers:
@@ -63,7 +84,7 @@ class Admission:
                 raise ConfigError([found])
             named.setdefault(name, []).append(policy)
         checks = [
-            self._check(providers[name], index_rules(policies, "CUSTOM", scope))
+            self._check(providers[name], index_rules(policies, "CUSTOM", scope, self._rules_of))
             for name, policies in sorted(named.items())
         ]
         return Gate(tuple(checks), self.tokens(scope)) if checks else None
@@ -103,7 +124,7 @@ class Admission:
         requests = of_workload([each.model for each in documents.request_policies], scope)
         faults = of_workload([each.model for each in documents.fault_policies], scope)
         return (
-            authorization_chain([each.model for each in documents.authorization_policies], scope)
+            authorization_chain([each.model for each in self._selected], scope, self._rules_of)
             + rate_limit_chain(limits, f"port {scope.port}", compile_policy_match, self._workload.shared.buckets)
             + request_chain(requests, compile_policy_match)
             + fault_chain(faults, compile_policy_match, self._workload.random)

@@ -18,6 +18,7 @@ from meshd.config.proxy import Inbound, Outbound, Proxy
 from meshd.config.route_parts import SessionPersistence
 from meshd.core.chain import Chain
 from meshd.core.route import RetryPolicy, Route, Target
+from meshd.core.steps import Steps, each, run
 from meshd.discovery.known_port import Place
 from meshd.filters.buckets import OCTETS, Buckets
 from meshd.filters.ext_authz import tell
@@ -28,12 +29,14 @@ from meshd.filters.persistence import session_chain
 from meshd.http.forwarding import Forwarding
 from meshd.http.owned import OwnedFields
 from meshd.identity.credentials import Credentials
+from meshd.memory import Memory, ServiceTable
 from meshd.net import wait
 from meshd.net.dial import Dialler
 from meshd.net.sweep import Sweeper
 from meshd.net.tls import Mode, TlsIdentity
-from meshd.routing.http_routes import AnyRoute, Defaults, Parent, World, build_table
+from meshd.routing.http_routes import Defaults, Parent, World, building_table
 from meshd.routing.matcher import Match
+from meshd.routing.route_index import RouteIndex
 from meshd.routing.table import Candidate, RouteTable
 from meshd.snapshot import Plan, Snapshot
 from meshd.unserved import refuse_unserved
@@ -64,41 +67,75 @@ def compile_snapshot(
     One that is only asked and never serves brings its own `chance` and needs no certificates. Workers give what
     outlives a generation.
     """
-    random = chance or Random()  # noqa: S311  # spreads load
+    refuse_unserved(documents)
+    memory = Memory(chance)
     shared = shared or Shared(Buckets(bytearray(OCTETS)), KeyRing())
-    workload = Workload(proxy, documents, random, shared)
-    compiler = _Compiler(workload, credentials, previous)
-    compiler.needs_identity = chance is None
-    return compiler.snapshot()
+    workload = Workload(proxy, documents, memory.random, shared)
+    return run(compiling(workload, credentials, previous, memory, needs_identity=chance is None))
+
+
+def compiling(
+    workload: Workload,
+    credentials: Credentials | None,
+    previous: Snapshot | None,
+    memory: Memory,
+    *,
+    needs_identity: bool = True,
+) -> Steps[Snapshot]:
+    """The same in steps, of documents that were seen to ask for nothing that is not supported."""
+    memory.begin()
+    compiler = _Compiler(workload, credentials, previous, memory)
+    compiler.needs_identity = needs_identity
+    snapshot = yield from compiler.snapshot()
+    memory.end()
+    return snapshot
 
 
 class _Compiler:
-    __slots__ = ("_admission", "_clusters", "_dialler", "_identity", "_previous", "_workload", "needs_identity")
+    __slots__ = (
+        "_admission",
+        "_clusters",
+        "_dialler",
+        "_identity",
+        "_memory",
+        "_previous",
+        "_routes",
+        "_workload",
+        "needs_identity",
+    )
 
-    def __init__(self, workload: Workload, credentials: Credentials | None, previous: Snapshot | None) -> None:
+    def __init__(
+        self, workload: Workload, credentials: Credentials | None, previous: Snapshot | None, memory: Memory
+    ) -> None:
         self._workload = workload
         self._previous = previous
+        self._memory = memory
         if previous is not None and previous.identity is not None and previous.identity.credentials is credentials:
             self._identity: TlsIdentity | None = previous.identity
         else:
             self._identity = TlsIdentity(credentials) if credentials is not None else None
         self._dialler = previous.dialler if previous is not None else Dialler(Sweeper(), self._identity)
-        self._clusters = Clusters(workload, self._dialler, previous)
-        self._admission = Admission(workload, self._clusters)
+        self._clusters = Clusters(workload, self._dialler, previous, memory)
+        self._admission = Admission(workload, self._clusters, memory)
+        self._routes = RouteIndex()
         self.needs_identity = True
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> Steps[Snapshot]:
         """Put it together."""
-        spec = self._workload.proxy.spec
-        refuse_unserved(self._workload.documents)
+        spec, documents = self._workload.proxy.spec, self._workload.documents
+        yield from self._clusters.read()
         if spec.outbound:
-            self._clusters.add_services()
+            yield from self._clusters.add_services()
         plans = {}
         for place, inbound in enumerate(spec.inbound):
-            plans[f"inbound-{place}"] = self._inbound(place, inbound)
-        services = self._services() if spec.outbound else {}
+            plans[f"inbound-{place}"] = yield from self._inbound(place, inbound)
+        services: dict[bytes, RouteTable] = {}
+        if spec.outbound:
+            yield from each(documents.http_routes, lambda found: self._routes.add(found.model))
+            yield from each(documents.grpc_routes, lambda found: self._routes.add(found.model))
+            services = yield from self._services()
         for place, outbound in enumerate(spec.outbound):
-            plans[f"outbound-{place}"] = self._outbound(place, outbound, services)
+            plans[f"outbound-{place}"] = yield from self._outbound(place, outbound, services)
         return Snapshot(
             generation=self._previous.generation + 1 if self._previous is not None else 1,
             plans=plans,
@@ -110,37 +147,51 @@ class _Compiler:
 
     # -- toward services -----------------------------------------------------------------------------------------
 
-    def _services(self) -> dict[bytes, RouteTable]:
-        tables = {}
+    def _services(self) -> Steps[dict[bytes, RouteTable]]:
+        tables: dict[bytes, RouteTable] = {}
         for backend in self._clusters.backends.values():
             if backend.known.protocol not in ("http", "http2", "grpc"):
                 continue
-            table = self._table(backend)
-            for authority in backend.known.authorities():
-                tables[authority.encode()] = table
+            made = yield from self._table(backend)
+            tables.update(dict.fromkeys(made.authorities, made.table))
+            yield
         return tables
 
-    def _table(self, backend: Backend) -> RouteTable:
+    def _table(self, backend: Backend) -> Steps[ServiceTable]:
         known = backend.known
         parent = Parent(known.kind, known.namespace, known.name, known.port, known.port_name)
-        routes: list[AnyRoute] = [each.model for each in self._workload.documents.http_routes]
-        routes += [each.model for each in self._workload.documents.grpc_routes]
-        world = World(self._clusters.find, chain_of, self._session_chain)
-        return build_table(
-            parent, routes, self._workload.proxy.namespace, Defaults(backend.route, known.cluster), world
-        )
+        routes = self._routes.find(parent)
+        inputs, tables, find = (backend, *routes), self._memory.tables, self._clusters.find
+        made = tables.find(known.title, inputs)
+        if made is not None and all(find(*asked) == cluster for asked, cluster in made.found):
+            return made
+        found: dict[tuple[str, str, int], str] = {}
+
+        def finding(kind: str, name: str, port: int) -> str:
+            cluster = found[kind, name, port] = find(kind, name, port)
+            return cluster
+
+        world = World(finding, chain_of, self._session_chain)
+        defaults = Defaults(backend.route, known.cluster)
+        table = yield from building_table(parent, routes, self._workload.proxy.namespace, defaults, world)
+        authorities = tuple(name.encode() for name in known.authorities())
+        made = ServiceTable(table, authorities, tuple(found.items()))
+        # What keeps sessions looks at the clusters of this very generation, so it is made anew in each.
+        keeps_sessions = any(rule.session_persistence is not None for route in routes for rule in route.spec.rules)
+        return made if keeps_sessions else tables.keep(known.title, inputs, made)
 
     def _session_chain(self, document: SessionPersistence, rule: str, clusters: tuple[str, ...]) -> Chain:
         served = self._clusters.built
         return session_chain(document, rule, clusters, lambda name: served[name].endpoints, wait.wall_clock)
 
-    def _outbound(self, place: int, outbound: Outbound, services: Mapping[bytes, RouteTable]) -> Plan:
+    def _outbound(self, place: int, outbound: Outbound, services: Mapping[bytes, RouteTable]) -> Steps[Plan]:
         name = f"outbound-{place}"
         self._refuse_unserved(outbound.protocol, f"outbound[{place}]")
         fixed, tcp_cluster = None, ""
         if outbound.service is not None:
             backend = self._named(outbound.service.host, outbound.service.port, f"spec.outbound[{place}].service")
-            fixed, tcp_cluster = self._table(backend), backend.known.cluster
+            made = yield from self._table(backend)
+            fixed, tcp_cluster = made.table, backend.known.cluster
         return Plan(
             name=name,
             inbound=False,
@@ -156,9 +207,9 @@ class _Compiler:
 
     def _named(self, host: str, port: int, field: str) -> Backend:
         wanted = f"{host.lower()}:{port}"
-        for backend in self._clusters.backends.values():
-            if wanted in backend.known.authorities():
-                return backend
+        found = self._clusters.named(wanted)
+        if found is not None:
+            return self._clusters.backends[found.cluster]
         known = sorted({f"{each.known.hosts[0]}:{each.known.port}" for each in self._clusters.backends.values()})
         raise self._workload.mistake(
             field, wanted, f"expected the name and port of a known service: {', '.join(known) or 'there is none'}"
@@ -166,7 +217,7 @@ class _Compiler:
 
     # -- toward the app ------------------------------------------------------------------------------------------
 
-    def _inbound(self, place: int, inbound: Inbound) -> Plan:
+    def _inbound(self, place: int, inbound: Inbound) -> Steps[Plan]:
         name = f"inbound-{place}"
         self._refuse_unserved(inbound.protocol, f"inbound[{place}]")
         metadata = self._workload.proxy.metadata
@@ -180,7 +231,9 @@ class _Compiler:
         settings = replace(APP_SETTINGS, protocol=TOWARD_APP.get(inbound.protocol, "auto"))
         self._clusters.add(cluster, (Place(inbound.app.host, inbound.app.port),), settings)
         scope = self._workload.scope(port)
+        yield from self._admission.read(scope)
         gate = self._admission.gate(scope)
+        yield
         route = Route(
             cluster,
             template="/*",
@@ -192,6 +245,7 @@ class _Compiler:
         if gate is not None:
             route = replace(route, chain=Chain((), (tell,)))
         chain = self._admission.chain(scope)
+        yield
         return Plan(
             name=name,
             inbound=True,

@@ -8,7 +8,7 @@ of its own, of the endpoints that carry its labels: a backendRef of kind Subset 
 SERVICE.SUBSET.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from meshd.config.destination_rule import DestinationRule, Subset
@@ -56,6 +56,43 @@ class Treatment:
             self.tls or other.tls,
             self.retry_budget or other.retry_budget,
         )
+
+
+class RulesByHost:
+    """DestinationRules by the hosts they name: a destination looks only at those that may be about it."""
+
+    __slots__ = ("_count", "_lengths", "_named", "_suffixes")
+
+    def __init__(self, rules: Iterable[DestinationRule] = ()) -> None:
+        self._count = 0
+        self._named: dict[str, list[tuple[int, DestinationRule]]] = {}
+        self._suffixes: dict[str, list[tuple[int, DestinationRule]]] = {}
+        self._lengths: set[int] = set()  # of the suffixes
+        for rule in rules:
+            self.add(rule)
+
+    def add(self, rule: DestinationRule) -> None:
+        """One more, after those that are there."""
+        host = rule.spec.host.lower().rstrip(".")
+        place = (self._count, rule)
+        self._count += 1
+        if host.startswith("*"):
+            self._suffixes.setdefault(host[1:], []).append(place)
+            self._lengths.add(len(host) - 1)
+        else:
+            self._named.setdefault(host, []).append(place)
+
+    def find(self, known: KnownPort) -> Sequence[DestinationRule]:
+        """Those that may be about this destination, in the order they were added; `rule_for` chooses among them."""
+        names = {name.lower() for name in (known.name, *known.hosts)}
+        found = [place for name in names for place in self._named.get(name, ())]
+        for length in self._lengths:
+            endings = {name[len(name) - length :] for name in names if len(name) >= length}
+            found += [place for ending in endings for place in self._suffixes.get(ending, ())]
+        return [rule for _, rule in sorted(found, key=lambda place: place[0])]
+
+    def __repr__(self) -> str:
+        return f"<RulesByHost of {self._count} rules>"
 
 
 def rule_for(rules: Iterable[DestinationRule], known: KnownPort, caller: Caller) -> DestinationRule | None:

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshd.config.destination_rule import DestinationRule
-from meshd.destination_rules import Caller, Treatment, places_of, places_under, rule_for, settings_under, treatment
+from meshd.destination_rules import (
+    Caller,
+    RulesByHost,
+    Treatment,
+    places_of,
+    places_under,
+    rule_for,
+    settings_under,
+    treatment,
+)
 from meshd.discovery.known_port import KnownPort, Place
 from meshd.upstream.cluster import ClusterSettings
 from meshd.upstream.outlier import OutlierPolicy
@@ -218,3 +227,25 @@ def test_a_subset_is_who_carries_its_labels(wanted, endpoints):
     assert chosen == [
         port for port, each in enumerate(endpoints) if all(each.get(key) == wanted[key] for key in wanted)
     ]
+
+
+HOSTS = [
+    "reviews",
+    "reviews.shop",
+    FULL,
+    f"{FULL}.",
+    "*",
+    "*.shop",
+    "*.svc.cluster.local",
+    "*s.shop",
+    "api.test",
+    "*.test",
+]
+
+
+@given(st.lists(st.tuples(st.sampled_from(HOSTS), st.sampled_from(["shop", "web", "istio-system", "far"])), max_size=8))
+def test_the_index_by_host_chooses_as_looking_at_all_rules_does(given_rules):
+    rules = [rule(host, namespace, f"r{place}") for place, (host, namespace) in enumerate(given_rules)]
+    index = RulesByHost(rules)
+    for known in (KNOWN, ENTRY):
+        assert rule_for(index.find(known), known, CALLER) is rule_for(rules, known, CALLER)

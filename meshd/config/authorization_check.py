@@ -1,6 +1,6 @@
 """AuthorizationPolicies that do not do what they look like: that admit nobody, or have rules that never decide."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from meshd.config.authorization import AuthorizationPolicy, Operation, Rule, Source
@@ -68,24 +68,22 @@ def _contradicting(part: Source | Operation) -> Iterator[tuple[str, str]]:
 
 
 def _shadowed(policy: Document[AuthorizationPolicy]) -> Iterator[Problem]:
-    """Rules that another of the same policy leaves nothing to decide."""
+    """Rules that another of the same policy leaves nothing to decide: an earlier one that says the same, or the one
+    that matches anything."""
     rules = policy.model.spec.rules
-    for place in range(len(rules)):
-        other = _cover(rules, place)
-        if other is not None:
-            earlier = field_name(("spec", "rules", other))
-            why = "matches every request" if _is_anything(rules[other]) else "matches the same requests"
-            yield warning(policy, ("spec", "rules", place), f"never decides: {earlier} {why}", "remove one of the two")
-
-
-def _cover(rules: Sequence[Rule], place: int) -> int | None:
-    """The earlier rule that says the same, or the one that matches anything."""
-    for number, other in enumerate(rules):
-        if number < place and other == rules[place]:
-            return number
-        if number != place and _is_anything(other) and not _is_anything(rules[place]):
-            return number
-    return None
+    anything = next((place for place, rule in enumerate(rules) if _is_anything(rule)), None)
+    first: dict[Rule, int] = {}
+    for place, rule in enumerate(rules):
+        earlier = first.setdefault(rule, place)
+        if earlier != place and (anything is None or earlier <= anything or _is_anything(rule)):
+            other = earlier
+        elif anything is not None and not _is_anything(rule):
+            other = anything
+        else:
+            continue
+        why = "matches every request" if _is_anything(rules[other]) else "matches the same requests"
+        expected = f"never decides: {field_name(('spec', 'rules', other))} {why}"
+        yield warning(policy, ("spec", "rules", place), expected, "remove one of the two")
 
 
 def _is_anything(rule: Rule) -> bool:

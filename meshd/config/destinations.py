@@ -1,13 +1,14 @@
 """What the documents say exists: Services and ServiceEntries by name, host and port. For checks, not for traffic."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from meshd.config.documents import Documents
 from meshd.config.errors import did_you_mean
 from meshd.config.references import ISTIO_NETWORKING_GROUP, OUR_GROUP, BackendObjectRef
 
 HOST_SUFFIX = ".svc.cluster.local"
+MOST_COMPARED = 10_000  # names that one check looks at for "did you mean": after that it only says what is missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,9 @@ class Destinations:
     entries: Mapping[tuple[str, str], Mapping[int, str]]
     hosts: Mapping[str, Mapping[int, str]]
     subsets: frozenset[str] = frozenset()  # every name that a DestinationRule gives
+    by_namespace: Mapping[str, list[str]] = field(default_factory=dict)  # names of Services
+    by_name: Mapping[str, str] = field(default_factory=dict)  # the first namespace with a Service of this name
+    compared: list[int] = field(default_factory=lambda: [0], compare=False)  # names looked at so far
 
     @staticmethod
     def of(documents: Documents) -> "Destinations":
@@ -33,7 +37,12 @@ class Destinations:
             entries[entry.model.namespace, entry.model.name] = ports
             hosts.update(dict.fromkeys((host.lower().rstrip(".") for host in entry.model.spec.hosts), ports))
         subsets = frozenset(part.name for each in documents.destination_rules for part in each.model.spec.subsets)
-        return Destinations(services, entries, hosts, subsets)
+        by_namespace: dict[str, list[str]] = {}
+        by_name: dict[str, str] = {}
+        for namespace, name in services:
+            by_namespace.setdefault(namespace, []).append(name)
+            by_name.setdefault(name, namespace)
+        return Destinations(services, entries, hosts, subsets, by_namespace, by_name)
 
     def of_reference(self, ref: BackendObjectRef, namespace: str) -> Mapping[int, str] | None:
         """The ports of what a route sends to; None when it does not exist."""
@@ -61,8 +70,11 @@ class Destinations:
 
     def nearest(self, name: str, namespace: str) -> str:
         """A Service of the namespace that may be meant, or the namespace that has one of this name."""
-        hint = did_you_mean(name, [known for space, known in self.services if space == namespace])
-        if hint:
-            return hint
-        elsewhere = [space for space, known in self.services if known == name]
-        return f"there is one in namespace {elsewhere[0]!r}" if elsewhere else ""
+        names = self.by_namespace.get(namespace, [])
+        if self.compared[0] < MOST_COMPARED:
+            self.compared[0] += len(names)
+            hint = did_you_mean(name, names)
+            if hint:
+                return hint
+        elsewhere = self.by_name.get(name)
+        return f"there is one in namespace {elsewhere!r}" if elsewhere else ""

@@ -3,9 +3,9 @@
 Adding a kind: its model in a file of its own, one line in KINDS, one field in `Documents`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar, cast
 
 from meshd.config.authorization import AuthorizationPolicy
 from meshd.config.backend_policy import BackendPolicy
@@ -162,7 +162,37 @@ class Documents:
         return f"<Documents {len(self)} documents, {len(self.problems)} warnings, {self.digest[:12]}>"
 
 
-def of_kind(documents: "list[Document[Resource]]", model: type[R]) -> tuple[Document[R], ...]:
+def of_kind(documents: "Iterable[Document[Resource]]", model: type[R]) -> tuple[Document[R], ...]:
     """Those of one kind, in the order of namespace and name."""
-    found = [Document(each.model, each.file, each.positions) for each in documents if isinstance(each.model, model)]
+    found = [cast("Document[R]", each) for each in documents if isinstance(each.model, model)]
     return tuple(sorted(found, key=lambda each: (each.model.namespace, each.model.name)))
+
+
+def collect(documents: "Iterable[Document[Resource]]", problems: Iterable[Problem] = (), digest: str = "") -> Documents:
+    """Each in its place; bootstraps have none."""
+    by_kind: dict[str, list[Document[Resource]]] = {}
+    for each in documents:
+        by_kind.setdefault(each.model.kind, []).append(each)
+
+    def of(kind: str, model: type[R]) -> tuple[Document[R], ...]:
+        return of_kind(by_kind.get(kind, ()), model)
+
+    return Documents(
+        services=of("Service", Service),
+        endpoint_slices=of("EndpointSlice", EndpointSlice),
+        service_entries=of("ServiceEntry", ServiceEntry),
+        http_routes=of("HTTPRoute", HTTPRoute),
+        grpc_routes=of("GRPCRoute", GRPCRoute),
+        tcp_routes=of("TCPRoute", TCPRoute),
+        tls_routes=of("TLSRoute", TLSRoute),
+        authorization_policies=of("AuthorizationPolicy", AuthorizationPolicy),
+        peer_authentications=of("PeerAuthentication", PeerAuthentication),
+        request_authentications=of("RequestAuthentication", RequestAuthentication),
+        destination_rules=of("DestinationRule", DestinationRule),
+        backend_policies=of("BackendPolicy", BackendPolicy),
+        rate_limit_policies=of("RateLimitPolicy", RateLimitPolicy),
+        fault_policies=of("FaultPolicy", FaultPolicy),
+        request_policies=of("RequestPolicy", RequestPolicy),
+        problems=tuple(problems),
+        digest=digest,
+    )

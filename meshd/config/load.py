@@ -12,25 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from meshd.config.authorization import AuthorizationPolicy
-from meshd.config.backend_policy import BackendPolicy
 from meshd.config.bootstrap import LoadedProxy, load_proxy
-from meshd.config.destination_rule import DestinationRule
-from meshd.config.documents import Document, Documents, of_kind
+from meshd.config.documents import Document, Documents, collect
 from meshd.config.errors import ConfigError, Problem
-from meshd.config.fault_policy import FaultPolicy
 from meshd.config.folder import find_files, watch_stamp
-from meshd.config.grpc_route import GRPCRoute
-from meshd.config.http_route import HTTPRoute
-from meshd.config.l4_route import TCPRoute, TLSRoute
 from meshd.config.model import Resource
-from meshd.config.peer_authentication import PeerAuthentication
-from meshd.config.rate_limit_policy import RateLimitPolicy
 from meshd.config.reader import Entry, count_errors, empty_list, read_document, read_file
-from meshd.config.request_authentication import RequestAuthentication
-from meshd.config.request_policy import RequestPolicy
-from meshd.config.service import EndpointSlice, Service
-from meshd.config.service_entry import ServiceEntry
 from meshd.config.yaml_file import MAX_PROBLEMS, Value
 
 # What a cluster writes into metadata without changing what the document says.
@@ -94,23 +81,9 @@ def _collect(entries: list[Entry], problems: list[Problem]) -> Documents:
         if document.model.kind == "Proxy":
             expected = "a Proxy is a bootstrap and no policy; it is ignored here"
             problems.append(Problem("warning", "value", *document.where(), document.title, expected=expected))
-    return Documents(
-        services=of_kind(documents, Service),
-        endpoint_slices=of_kind(documents, EndpointSlice),
-        service_entries=of_kind(documents, ServiceEntry),
-        http_routes=of_kind(documents, HTTPRoute),
-        grpc_routes=of_kind(documents, GRPCRoute),
-        tcp_routes=of_kind(documents, TCPRoute),
-        tls_routes=of_kind(documents, TLSRoute),
-        authorization_policies=of_kind(documents, AuthorizationPolicy),
-        peer_authentications=of_kind(documents, PeerAuthentication),
-        request_authentications=of_kind(documents, RequestAuthentication),
-        destination_rules=of_kind(documents, DestinationRule),
-        backend_policies=of_kind(documents, BackendPolicy),
-        rate_limit_policies=of_kind(documents, RateLimitPolicy),
-        fault_policies=of_kind(documents, FaultPolicy),
-        request_policies=of_kind(documents, RequestPolicy),
-        problems=tuple(problems),
+    return collect(
+        documents,
+        problems=problems,
         digest=_digest(data for document, data in entries if document.model.kind != "Proxy"),
     )
 

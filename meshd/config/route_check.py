@@ -44,23 +44,27 @@ def check_routes(documents: Documents, destinations: Destinations) -> Iterator[P
 
 def _outranked(documents: Documents) -> Iterator[Problem]:
     """HTTPRoutes on a port where a GRPCRoute is: that one alone acts there."""
-    taken = [(ref, grpc) for grpc in documents.grpc_routes for ref in grpc.model.spec.parent_refs]
+    taken: dict[tuple[str, ...], list[tuple[ParentRef, Document[GRPCRoute]]]] = {}
+    for grpc in documents.grpc_routes:
+        for ref in grpc.model.spec.parent_refs:
+            taken.setdefault(_parent(ref, grpc), []).append((ref, grpc))
     for http in documents.http_routes:
         for place, ref in enumerate(http.model.spec.parent_refs):
-            by = next((grpc for other, grpc in taken if _is_same_port(ref, http, other, grpc)), None)
+            there = taken.get(_parent(ref, http), ())
+            by = next((grpc for other, grpc in there if _is_same_port(ref, other)), None)
             if by is not None:
                 expected = f"{by.title} is attached here too: where both are, only the GRPCRoute acts"
                 yield warning(http, ("spec", "parentRefs", place), expected, "name different ports, or merge the two")
 
 
-def _is_same_port(ref: ParentRef, route: Document[Resource], other: ParentRef, another: Document[Resource]) -> bool:
-    names = [
-        (each.group, each.kind, each.namespace or document.model.namespace, each.name)
-        for each, document in ((ref, route), (other, another))
-    ]
+def _parent(ref: ParentRef, route: Document[Resource]) -> tuple[str, ...]:
+    return ref.group, ref.kind, ref.namespace or route.model.namespace, ref.name
+
+
+def _is_same_port(ref: ParentRef, other: ParentRef) -> bool:
     ports = None in (ref.port, other.port) or ref.port == other.port
     sections = None in (ref.section_name, other.section_name) or ref.section_name == other.section_name
-    return names[0] == names[1] and ports and sections
+    return ports and sections
 
 
 def _parents(route: Document[Resource], refs: Sequence[ParentRef], destinations: Destinations) -> Iterator[Problem]:

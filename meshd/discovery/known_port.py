@@ -47,6 +47,11 @@ class KnownPort:
         """The name of its cluster: `namespace/service:port`, or `host:port` with the first host of an entry."""
         return f"{self.namespace}/{self.name}:{self.port}" if self.kind == "Service" else f"{self.hosts[0]}:{self.port}"
 
+    @property
+    def title(self) -> str:
+        """What tells it from every other port of every document."""
+        return f"{self.kind} {self.namespace}/{self.name}:{self.port}"
+
     def authorities(self) -> list[str]:
         """Every authority that means this port."""
         found = [f"{host}:{self.port}" for host in self.hosts]

@@ -25,37 +25,52 @@ def service_ports(
     for piece in slices:
         by_service.setdefault((piece.namespace, piece.service), []).append(piece)
     for service in services:
-        ports = [port for port in service.spec.ports if port.protocol == "TCP"]
-        accounts = _accounts(service, trust_domain)
-        for port in ports:
-            yield KnownPort(
-                kind="Service",
-                namespace=service.namespace,
-                name=service.name,
-                port=port.port,
-                port_name=port.name,
-                protocol=protocol_of(port.name, port.app_protocol),
-                hosts=_service_hosts(service, own_namespace),
-                only_port=len(ports) == 1,
-                places=_service_places(service, port, by_service.get((service.namespace, service.name), ()), accounts),
-            )
+        yield from ports_of_service(
+            service, by_service.get((service.namespace, service.name), ()), trust_domain, own_namespace
+        )
+
+
+def ports_of_service(
+    service: Service, slices: Iterable[EndpointSlice], trust_domain: str, own_namespace: str
+) -> Iterator[KnownPort]:
+    """Every TCP port of one Service; `slices` are its own."""
+    ports = [port for port in service.spec.ports if port.protocol == "TCP"]
+    accounts = _accounts(service, trust_domain)
+    hosts = _service_hosts(service, own_namespace)
+    for port in ports:
+        yield KnownPort(
+            kind="Service",
+            namespace=service.namespace,
+            name=service.name,
+            port=port.port,
+            port_name=port.name,
+            protocol=protocol_of(port.name, port.app_protocol),
+            hosts=hosts,
+            only_port=len(ports) == 1,
+            places=_service_places(service, port, slices, accounts),
+        )
 
 
 def entry_ports(entries: Iterable[ServiceEntry], trust_domain: str) -> Iterator[KnownPort]:
     """Every port of every ServiceEntry."""
     for entry in entries:
-        for port in entry.spec.ports:
-            yield KnownPort(
-                kind="ServiceEntry",
-                namespace=entry.namespace,
-                name=entry.name,
-                port=port.number,
-                port_name=port.name,
-                protocol=protocol_of(port.name, port.protocol.lower()),
-                hosts=entry.spec.hosts,
-                only_port=len(entry.spec.ports) == 1,
-                places=tuple(_entry_places(entry, port, trust_domain)),
-            )
+        yield from ports_of_entry(entry, trust_domain)
+
+
+def ports_of_entry(entry: ServiceEntry, trust_domain: str) -> Iterator[KnownPort]:
+    """Every port of one ServiceEntry."""
+    for port in entry.spec.ports:
+        yield KnownPort(
+            kind="ServiceEntry",
+            namespace=entry.namespace,
+            name=entry.name,
+            port=port.number,
+            port_name=port.name,
+            protocol=protocol_of(port.name, port.protocol.lower()),
+            hosts=entry.spec.hosts,
+            only_port=len(entry.spec.ports) == 1,
+            places=tuple(_entry_places(entry, port, trust_domain)),
+        )
 
 
 def _service_hosts(service: Service, own_namespace: str) -> tuple[str, ...]:

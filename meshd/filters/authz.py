@@ -5,7 +5,7 @@ Source: istio/api security/v1beta1/authorization_policy.proto. Allowing allocate
 ALLOW rule that came nearest, with the first predicate of it that failed and the value it saw.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from meshd.config.authorization import AuthorizationPolicy, Rule
@@ -14,6 +14,7 @@ from meshd.core.chain import EMPTY_CHAIN, Chain
 from meshd.core.decision import ALLOWED_BY_DEFAULT, Verdict
 from meshd.core.exchange import Exchange
 from meshd.core.reply import Reply
+from meshd.core.steps import Steps, run
 from meshd.filters.authz_rules import CompiledRule, compile_rule
 from meshd.filters.base import Scope
 from meshd.filters.rule_index import RuleIndex
@@ -31,19 +32,29 @@ class Entry:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class PolicyRules:
+    """One policy's rules, compiled for one workload port."""
+
+    entries: tuple[tuple[Entry, Rule], ...]
+
+
+RulesOf = Callable[[AuthorizationPolicy], PolicyRules]
+
+
 class Authorizer:
     """The policies of one workload port, compiled. Pure: an exchange in, a verdict out."""
 
     __slots__ = ("_allow", "_audit", "_deny", "_shadow", "has_allow", "policies")
 
-    def __init__(self, policies: Iterable[AuthorizationPolicy], scope: Scope) -> None:
+    def __init__(self, policies: Iterable[AuthorizationPolicy], scope: Scope, rules_of: RulesOf | None = None) -> None:
         selected = [policy for policy in policies if selects(policy, scope)]
         enforced = [policy for policy in selected if not policy.is_dry_run]
         self.policies = tuple(f"{policy.namespace}/{policy.name}" for policy in selected)
-        self._deny = index_rules(enforced, "DENY", scope)
-        self._allow = index_rules(enforced, "ALLOW", scope)
-        self._audit = index_rules(enforced, "AUDIT", scope)
-        self._shadow = index_rules([policy for policy in selected if policy.is_dry_run], "", scope)
+        self._deny = index_rules(enforced, "DENY", scope, rules_of)
+        self._allow = index_rules(enforced, "ALLOW", scope, rules_of)
+        self._audit = index_rules(enforced, "AUDIT", scope, rules_of)
+        self._shadow = index_rules([policy for policy in selected if policy.is_dry_run], "", scope, rules_of)
         self.has_allow = any(policy.spec.action == "ALLOW" for policy in enforced)
 
     def decide(self, exchange: Exchange) -> Verdict:
@@ -104,9 +115,11 @@ class Authorizer:
         return f"<Authorizer {len(self.deny)} DENY, {len(self.allow)} ALLOW, {len(self.audit)} AUDIT rules>"
 
 
-def authorization_chain(policies: Iterable[AuthorizationPolicy], scope: Scope) -> Chain:
-    """The step of one workload port; none when no policy selects it."""
-    authorizer = Authorizer(policies, scope)
+def authorization_chain(
+    policies: Iterable[AuthorizationPolicy], scope: Scope, rules_of: RulesOf | None = None
+) -> Chain:
+    """The step of one workload port; none when no policy selects it. `rules_of` knows rules that are compiled."""
+    authorizer = Authorizer(policies, scope, rules_of)
     return Chain((authorizer.step,)) if authorizer.policies else EMPTY_CHAIN
 
 
@@ -121,18 +134,28 @@ def selects(policy: AuthorizationPolicy, scope: Scope) -> bool:
     return wanted.items() <= scope.labels.items()
 
 
-def index_rules(policies: Iterable[AuthorizationPolicy], action: str, scope: Scope) -> RuleIndex[Entry]:
+def index_rules(
+    policies: Iterable[AuthorizationPolicy], action: str, scope: Scope, rules_of: RulesOf | None = None
+) -> RuleIndex[Entry]:
     """The rules of every policy with that action (of any, when empty), in the order of the policies' names."""
     found: list[tuple[Entry, Rule]] = []
     for policy in sorted(policies, key=lambda each: (each.namespace, each.name)):
-        if action and policy.spec.action != action:
-            continue
-        name = f"{policy.namespace}/{policy.name}"
-        for place, rule in enumerate(policy.spec.rules):
-            compiled = compile_rule(rule, policy.namespace, scope, deny=policy.spec.action != "ALLOW")
-            verdict = Verdict(policy.spec.action == "ALLOW", policy.spec.action, name, place)
-            found.append((Entry(compiled, verdict, detail_of(policy.namespace, policy.name, place)), rule))
+        if not action or policy.spec.action == action:
+            rules = rules_of(policy) if rules_of is not None else run(compiling_rules(policy, scope))
+            found += rules.entries
     return RuleIndex(found, scope)
+
+
+def compiling_rules(policy: AuthorizationPolicy, scope: Scope) -> Steps[PolicyRules]:
+    """The rules of one policy, a step each."""
+    found: list[tuple[Entry, Rule]] = []
+    name = f"{policy.namespace}/{policy.name}"
+    for place, rule in enumerate(policy.spec.rules):
+        compiled = compile_rule(rule, policy.namespace, scope, deny=policy.spec.action != "ALLOW")
+        verdict = Verdict(policy.spec.action == "ALLOW", policy.spec.action, name, place)
+        found.append((Entry(compiled, verdict, detail_of(policy.namespace, policy.name, place)), rule))
+        yield
+    return PolicyRules(tuple(found))
 
 
 def detail_of(namespace: str, name: str, rule: int) -> str:

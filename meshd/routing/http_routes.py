@@ -8,6 +8,7 @@ are attached to a port they alone act there: what is more special goes first.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TypeAlias
 
 from meshd.config.grpc_route import GRPCMatch, GRPCRoute
@@ -17,6 +18,7 @@ from meshd.config.route_filters import HTTPFilter
 from meshd.config.route_parts import SessionPersistence
 from meshd.core.chain import EMPTY_CHAIN, Chain
 from meshd.core.route import Route, Target
+from meshd.core.steps import Steps, run
 from meshd.routing.grpc_routes import as_http_rule, compile_call
 from meshd.routing.matcher import Match, compile_match
 from meshd.routing.table import Candidate, RouteTable
@@ -64,6 +66,13 @@ def build_table(
     parent: Parent, routes: Iterable[AnyRoute], own_namespace: str, defaults: Defaults, world: World
 ) -> RouteTable:
     """The table of one service port as callers in `own_namespace` see it."""
+    return run(building_table(parent, routes, own_namespace, defaults, world))
+
+
+def building_table(
+    parent: Parent, routes: Iterable[AnyRoute], own_namespace: str, defaults: Defaults, world: World
+) -> Steps[RouteTable]:
+    """The same in steps, none of which is longer than one match takes."""
     attached = [route for route in routes if any(_means(ref, route, parent) for ref in route.spec.parent_refs)]
     attached = [route for route in attached if isinstance(route, GRPCRoute)] or attached
     consumer = [route for route in attached if route.namespace == own_namespace != parent.namespace]
@@ -74,31 +83,39 @@ def build_table(
         for place, (rule, matches) in enumerate(_rules(route)):
             named = f"{route.kind}/{route.namespace}/{route.name}/{rule.name or place}"
             context = _Context(named, route.namespace, defaults, world)
-            candidates += _candidates(rule, matches, len(candidates), context)
+            order = len(candidates)
+            for candidate in _candidates(rule, matches, order, context):
+                candidates.append(candidate)
+                yield
     if not chosen:
         own = Target(defaults.cluster)
         whole = replace(
             defaults.route, name=f"{parent.kind}/{parent.namespace}/{parent.name}", targets=(own,), total_weight=1
         )
-        candidates = [Candidate(compile_match(HTTPRule().matches[0]), 0, replace(whole, template="/*"))]
+        candidates = [Candidate(_every_path(), 0, replace(whole, template="/*"))]
     return RouteTable(candidates)
 
 
-def _rules(route: AnyRoute) -> Iterator[tuple[HTTPRule, list[tuple[Match, str]]]]:
+def _rules(route: AnyRoute) -> Iterator[tuple[HTTPRule, Iterable[tuple[Match, str]]]]:
     """Each rule with its compiled matches and how their paths are written."""
     if isinstance(route, GRPCRoute):
         for call_rule in route.spec.rules:
             matches = call_rule.matches or (GRPCMatch.model_construct(),)
-            yield as_http_rule(call_rule), [compile_call(match) for match in matches]
+            yield as_http_rule(call_rule), (compile_call(match) for match in matches)
     else:
         for rule in route.spec.rules:
             every = rule.matches or HTTPRule().matches
-            yield rule, [(compile_match(match), template_of(match.path)) for match in every]
+            yield rule, ((compile_match(match), template_of(match.path)) for match in every)
 
 
 def template_of(path: PathMatch) -> str:
     """How spans and metrics write the paths that a match takes: what is left open as `*`."""
     return f"{path.value.rstrip('/')}/*" if path.type == "PathPrefix" else path.value
+
+
+@cache
+def _every_path() -> Match:
+    return compile_match(HTTPRule().matches[0])
 
 
 def _means(ref: ParentRef, route: AnyRoute, parent: Parent) -> bool:

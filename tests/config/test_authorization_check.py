@@ -1,6 +1,8 @@
 """AuthorizationPolicies that do not do what they look like."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.authorization import policy, rule
 
 from meshd.config.authorization_check import admits_nobody_without_certificates, check_authorization
@@ -81,3 +83,22 @@ def test_rules_that_only_a_certificate_satisfies(rules, nobody):
 
 def test_a_deny_admits():
     assert not admits_nobody_without_certificates(policy(rule({"principals": ["a"]}), action="DENY"))
+
+
+POST = rule(None, {"methods": ["POST"]})
+
+
+@given(st.lists(st.sampled_from([{}, GET, POST]), min_size=1, max_size=6))
+def test_what_leaves_a_rule_nothing_to_decide_is_the_first_that_does(rules):
+    expected = []
+    for place, each in enumerate(rules):
+        covering = (
+            other
+            for other, another in enumerate(rules)
+            if (other < place and another == each) or (other != place and another == {} != each)
+        )
+        expected += [
+            (f"spec.rules[{place}]", f"spec.rules[{other}]") for other in [next(covering, None)] if other is not None
+        ]
+    found = [(field, message.split()[2]) for field, message in warnings(*rules)]
+    assert found == expected
