@@ -50,7 +50,7 @@ def build(tmp_path):
     from meshd.config.load import load_policies
 
     def built(*texts, previous=None, spec=OUTBOUND, identity="", credentials=None):
-        (tmp_path / "policies.yaml").write_text("\n---\n".join(texts))
+        (tmp_path / "policies.yaml").write_text("\n---\n".join(texts) or "{apiVersion: v1, kind: List, items: []}")
         documents = load_policies([tmp_path / "policies.yaml"])
         return compile_snapshot(proxy(spec, identity), documents, credentials, previous)
 
