@@ -71,3 +71,9 @@ def test_its_test_fails_without_it(folder, tmp_path):
 def test_the_list_names_every_folder():
     text = (LIBRARY / "README.md").read_text()
     assert all(f"`{folder.name}/`" in text for folder in FOLDERS)
+
+
+def test_nothing_is_wrong_with_the_demo():
+    count, problems = check(None, [LIBRARY / "demo"], 0.0)
+    assert count > 0
+    assert problems == []

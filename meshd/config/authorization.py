@@ -14,9 +14,9 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from meshd.config.address import is_block
-from meshd.config.errors import did_you_mean
+from meshd.config.errors import Path, did_you_mean
 from meshd.config.model import ClusterResource, Fault, Many, Model
-from meshd.config.references import PolicyTargetRef, WorkloadSelector, attachment_faults
+from meshd.config.references import PolicyTargetRef, WorkloadSelector, attachment_faults, listed_targets
 
 Strings = Many[str]
 Accounts = Annotated[Many[Annotated[str, Field(max_length=320)]], Field(max_length=16)]
@@ -155,6 +155,11 @@ class AuthorizationPolicySpec(Model):
     action: Literal["ALLOW", "DENY", "AUDIT", "CUSTOM"] = "ALLOW"
     provider: Provider | None = None
     rules: Annotated[Many[Rule], Field(max_length=512)] = ()
+
+    @property
+    def targets(self) -> Sequence[tuple[Path, PolicyTargetRef]]:
+        """What it targets, by whichever field, each with its path below the spec."""
+        return listed_targets(self.target_ref, self.target_refs)
 
     def faults(self) -> Iterator[Fault]:
         """One way to attach; a provider with CUSTOM and nothing else; no policy that cannot do anything."""

@@ -21,10 +21,10 @@ def check_authorization(documents: Documents) -> Iterator[Problem]:
             yield warning(policy, ("spec",), expected, "write '- {}' under 'rules' to admit everybody")
         if spec.action == "AUDIT":
             yield warning(policy, ("spec", "action"), "AUDIT never changes an answer: matches are only recorded")
-        for place, ref in enumerate((*((spec.target_ref,) if spec.target_ref else ()), *spec.target_refs)):
+        for at, ref in spec.targets:
             if ref.kind not in ("Service", "ServiceEntry"):
-                at = ("spec", "targetRefs", place, "kind") if spec.target_refs else ("spec", "targetRef", "kind")
-                yield warning(policy, at, f"a sidecar has no {ref.kind}: the policy does not act", "use 'selector'")
+                expected = f"a sidecar has no {ref.kind}: the policy does not act"
+                yield warning(policy, ("spec", *at, "kind"), expected, "use 'selector'")
         yield from _contradictions(policy)
         yield from _shadowed(policy)
 

@@ -13,6 +13,7 @@ from meshd.config.peer_authentication import ROOT_NAMESPACE, PeerAuthentication
 from meshd.config.proxy import Proxy
 from meshd.config.references import ServiceTarget, WorkloadSelector
 from meshd.config.route_check import check_routes, warning
+from meshd.config.workload_check import check_workloads
 
 
 def cross_check(documents: Documents, loaded: LoadedProxy | None = None) -> list[Problem]:
@@ -25,6 +26,7 @@ def cross_check(documents: Documents, loaded: LoadedProxy | None = None) -> list
         *_destination_rules(documents, destinations),
         *_targets(documents, destinations),
         *_endpoints(documents, destinations),
+        *check_workloads(documents, loaded),
     ]
     if loaded is not None:
         problems += _proxy(loaded, documents, destinations)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from meshd.config.errors import Path
 from meshd.config.model import Fault, Labels, Model
 from meshd.config.scalars import Group, KindName, Namespace, ObjectName, Port, SectionName
 
@@ -127,6 +128,14 @@ class WorkloadSelector(Model):
     def selects(self, labels: Labels) -> bool:
         """Whether a workload with these labels is meant."""
         return all(labels.get(key) == value for key, value in self.match_labels.items())
+
+
+def listed_targets(
+    one: PolicyTargetRef | None, several: Sequence[PolicyTargetRef]
+) -> Sequence[tuple[Path, PolicyTargetRef]]:
+    """Targets with the path of each, as an Istio policy spells it: targetRef, or targetRefs."""
+    single: list[tuple[Path, PolicyTargetRef]] = [(("targetRef",), one)] if one is not None else []
+    return [*single, *((("targetRefs", place), ref) for place, ref in enumerate(several))]
 
 
 def attachment_faults(model: Model) -> Iterable[Fault]:

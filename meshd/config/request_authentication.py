@@ -8,14 +8,15 @@ refused; one without a token passes, unless `presence` is REQUIRED or an Authori
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field
 
+from meshd.config.errors import Path
 from meshd.config.model import ClusterResource, Fault, Many, Model
-from meshd.config.references import PolicyTargetRef, WorkloadSelector, attachment_faults
+from meshd.config.references import PolicyTargetRef, WorkloadSelector, attachment_faults, listed_targets
 from meshd.config.scalars import ClaimHeader, LongDuration, Text
 
 _FIELD_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{0,256}\Z")
@@ -89,6 +90,11 @@ class RequestAuthenticationSpec(Model):
     target_ref: PolicyTargetRef | None = None
     target_refs: Annotated[Many[PolicyTargetRef], Field(max_length=16)] = ()
     jwt_rules: Annotated[Many[JwtRule], Field(max_length=4096)] = ()
+
+    @property
+    def targets(self) -> Sequence[tuple[Path, PolicyTargetRef]]:
+        """What it targets, by whichever field, each with its path below the spec."""
+        return listed_targets(self.target_ref, self.target_refs)
 
     def faults(self) -> Iterator[Fault]:
         """One way to attach."""

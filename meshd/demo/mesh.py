@@ -55,14 +55,14 @@ class Mesh:
 
     def _start(self) -> None:
         self.folder.mkdir(exist_ok=True)
-        (self.folder / "services").mkdir(exist_ok=True)
+        (self.folder / "endpoints").mkdir(exist_ok=True)
         self._issue()
         for version in ("v1", "v2"):
             self.reviews[version] = self._app(f"reviews-{version}", "reviews", version)
         inbound = [{"listen": "127.0.0.1:0", "app": app, "protocol": "http"} for app in self.reviews.values()]
         told = self._sidecar("reviews", inbound=inbound)
         places = [each["address"] for each in told["listeners"]]
-        self._write_services(dict(zip(self.reviews, places, strict=True)))
+        self._write_endpoints(dict(zip(self.reviews, places, strict=True)))
         told = self._sidecar("storefront", outbound=[{"listen": "127.0.0.1:0", "protocol": "http"}])
         self.storefront = self._app("storefront", "storefront", told["listeners"][0]["address"])
 
@@ -75,14 +75,11 @@ class Mesh:
                 spiffe_id = SpiffeId.parse(f"spiffe://{TRUST_DOMAIN}/ns/default/sa/{name}")
                 authority.issue(Order(spiffe_id, self.folder / "identities" / name), now, force=True)
 
-    def _write_services(self, places: dict[str, str]) -> None:
-        """What exists and where: the part of the documents that depends on which ports were free."""
-        documents: list[object] = [_service("reviews")]
-        for version, address in places.items():
-            name = f"reviews-{version}"
-            documents += [_service(name), _slice(name, int(address.rpartition(":")[2]))]
-        text = "\n---\n".join(json.dumps(document, indent=2) for document in documents)
-        (self.folder / "services" / "services.yaml").write_text(text + "\n")
+    def _write_endpoints(self, places: dict[str, str]) -> None:
+        """Where the services are: the part of the documents that depends on which ports were free."""
+        slices = [_slice(f"reviews-{version}", address) for version, address in places.items()]
+        text = "\n---\n".join(json.dumps(each, indent=2) for each in slices)
+        (self.folder / "endpoints" / "endpoints.yaml").write_text(text + "\n")
 
     def _sidecar(self, name: str, **listeners: object) -> dict[str, list[dict[str, str]]]:
         """Start `meshd run`, wait until it serves, and return what it says of itself."""
@@ -101,7 +98,7 @@ class Mesh:
                 },
                 **listeners,
                 "admin": {"listen": "127.0.0.1:0"},
-                "policies": [str(self.policies), str(self.folder / "services")],
+                "policies": [str(self.policies), str(self.folder / "endpoints")],
                 "telemetry": telemetry,
                 "drain": "2s",
             },
@@ -161,25 +158,12 @@ def _first_line(stream: IO[bytes] | None) -> str:
     return stream.readline().decode().strip() if stream is not None else ""
 
 
-def _service(name: str) -> dict[str, object]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {
-            "name": name,
-            "namespace": "default",
-            "annotations": {"meshd.dev/service-accounts": "reviews"},
-        },
-        "spec": {"ports": [{"name": "http", "port": 80}]},
-    }
-
-
-def _slice(service: str, port: int) -> dict[str, object]:
+def _slice(service: str, address: str) -> dict[str, object]:
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {"name": service, "namespace": "default", "labels": {"kubernetes.io/service-name": service}},
         "addressType": "IPv4",
-        "ports": [{"name": "http", "port": port}],
+        "ports": [{"name": "http", "port": int(address.rpartition(":")[2])}],
         "endpoints": [{"addresses": ["127.0.0.1"]}],
     }

@@ -85,7 +85,7 @@ def test_what_acts_otherwise_than_it_looks(tmp_path, text, field, said):
     "text",
     [
         text_of("PeerAuthentication", SECURITY, "mtls: {mode: STRICT}"),
-        text_of("PeerAuthentication", SECURITY, "selector: {matchLabels: {a: b}}"),
+        text_of("PeerAuthentication", SECURITY, "selector: {matchLabels: {app: echo}}"),
         text_of("DestinationRule", "networking.istio.io/v1", "host: echo"),
         text_of("BackendPolicy", OURS, "targetRefs: [{name: echo}]"),
     ],
@@ -98,7 +98,7 @@ def test_two_about_the_same(tmp_path, text):
 
 
 def test_different_scopes_are_different(tmp_path):
-    text = text_of("PeerAuthentication", SECURITY, "selector: {matchLabels: {a: %s}}")
+    text = text_of("PeerAuthentication", SECURITY, "selector: {matchLabels: {app: echo, a: %s}}")
     assert check(tmp_path, named(text % "b", "a"), named(text % "c", "b")) == []
 
 
@@ -140,7 +140,9 @@ def test_the_admin_port_is_local(tmp_path):
 NAMESPACE = text_of("PeerAuthentication", SECURITY, "mtls: {mode: %s}")
 WORKLOAD = named(text_of("PeerAuthentication", SECURITY, "selector: {matchLabels: {app: a}}\nmtls: {mode: %s}"), "w")
 MESH = NAMESPACE.replace("namespace: ns", "namespace: istio-system")
-OTHER = named(text_of("PeerAuthentication", SECURITY, "selector: {matchLabels: {app: b}}\nmtls: {mode: DISABLE}"), "o")
+OTHER = named(
+    text_of("PeerAuthentication", SECURITY, "selector: {matchLabels: {app: echo}}\nmtls: {mode: DISABLE}"), "o"
+)
 
 
 @pytest.mark.parametrize(

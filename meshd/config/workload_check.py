@@ -1,0 +1,159 @@
+"""Policies that act on no workload: a label, a name or a namespace that is misspelt leaves a door open in silence.
+
+Known are the sidecar itself, the pods that Services select, the endpoints of EndpointSlices and ServiceEntries, and the
+service accounts that policies name; others may exist, so whatever is found here is a warning. Rule 1: a sidecar and an
+endpoint of a ServiceEntry have just the labels that are written down; of others only some are known, so there one label
+that is the same and none that differs is enough. What has no labels counts as `app: NAME`, as everybody labels it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from meshd.config.authorization import AuthorizationPolicy
+from meshd.config.bootstrap import LoadedProxy
+from meshd.config.destination_rule import DestinationRule
+from meshd.config.documents import Document, Documents
+from meshd.config.errors import Path, Problem, did_you_mean
+from meshd.config.model import Labels, Resource
+from meshd.config.peer_authentication import ROOT_NAMESPACE
+from meshd.config.proxy import Proxy
+from meshd.config.references import WorkloadSelector
+from meshd.config.request_authentication import RequestAuthentication
+from meshd.config.route_check import warning
+
+_ACCOUNT: Final = re.compile(r"(?:^|/)ns/([a-z0-9-]+)/sa/([a-z0-9.-]+)\Z")
+NOWHERE: Final = "selects no workload that is known here: the policy does not act"
+OF_MESH: Final = (AuthorizationPolicy, RequestAuthentication, DestinationRule)  # in the root namespace, for every one
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One workload, or several with labels in common."""
+
+    namespace: str
+    labels: Mapping[str, str]
+    exact: bool = False  # whether these are all of its labels
+
+    def may_be(self, selector: WorkloadSelector) -> bool:
+        """Whether the selector may mean it."""
+        if self.exact:
+            return selector.selects(dict(self.labels))
+        same = self.labels.items() & selector.match_labels.items()
+        return bool(same) and all(self.labels.get(key, value) == value for key, value in selector.match_labels.items())
+
+
+def check_workloads(documents: Documents, loaded: LoadedProxy | None) -> Iterator[Problem]:
+    """What acts on nobody, and the sidecar that lets in everybody."""
+    known = list(_known(documents, None if loaded is None else loaded.proxy))
+    if known:
+        for policy, selector, at in _selecting(documents):
+            yield from _selects_nobody(policy, selector, at, known)
+    yield from _of_waypoints(documents)
+    if loaded is not None:
+        yield from _admits_everybody(documents, loaded)
+
+
+def _known(documents: Documents, proxy: Proxy | None) -> Iterator[Known]:
+    if proxy is not None:
+        yield Known(proxy.namespace, proxy.metadata.labels, exact=True)
+    for service in documents.services:
+        yield Known(service.model.namespace, service.model.spec.selector or {"app": service.model.name})
+    for piece in documents.endpoint_slices:
+        own = {key: value for key, value in piece.model.metadata.labels.items() if "kubernetes.io/" not in key}
+        yield Known(piece.model.namespace, {"app": piece.model.service, **own})
+    for entry in documents.service_entries:
+        for endpoint in entry.model.spec.endpoints:
+            exact = bool(endpoint.labels)
+            name = endpoint.service_account or entry.model.name
+            yield Known(entry.model.namespace, endpoint.labels or {"app": name}, exact=exact)
+    for policy in documents.authorization_policies:
+        for rule in policy.model.spec.rules:
+            for each in rule.from_:
+                for principal in (*each.source.principals, *each.source.not_principals):
+                    if found := _ACCOUNT.search(principal):
+                        yield Known(found[1], {"app": found[2]})
+
+
+def _selecting(documents: Documents) -> Iterator[tuple[Document[Resource], WorkloadSelector | None, Path]]:
+    """Every policy for workloads, with its selector; those that are for Services are not."""
+    at: Path = ("spec", "selector", "matchLabels")
+    access = [(each, each.model.spec) for each in documents.authorization_policies]
+    yield from ((each, spec.selector, at) for each, spec in access if not spec.targets)
+    tokens = [(each, each.model.spec) for each in documents.request_authentications]
+    yield from ((each, spec.selector, at) for each, spec in tokens if not spec.targets)
+    yield from ((each, each.model.spec.selector, at) for each in documents.peer_authentications)
+    limits = [(each, each.model.spec) for each in documents.rate_limit_policies]
+    faults = [(each, each.model.spec) for each in documents.fault_policies]
+    sizes = [(each, each.model.spec) for each in documents.request_policies]
+    yield from ((each, spec.selector, at) for each, spec in (*limits, *faults, *sizes) if not spec.target_refs)
+    at = ("spec", "workloadSelector", "matchLabels")
+    rules = [(each, each.model.spec.workload_selector) for each in documents.destination_rules]
+    yield from ((each, selector, at) for each, selector in rules if selector is not None)
+
+
+def _selects_nobody(
+    policy: Document[Resource], selector: WorkloadSelector | None, at: Path, known: Sequence[Known]
+) -> Iterator[Problem]:
+    namespace = policy.model.namespace
+    of_mesh = namespace == ROOT_NAMESPACE and isinstance(policy.model, OF_MESH)
+    here = known if of_mesh else [each for each in known if each.namespace == namespace]
+    if selector is None or not selector.match_labels:
+        meant = did_you_mean(namespace, {each.namespace for each in known})
+        if not here and meant and namespace != ROOT_NAMESPACE:
+            expected = "no workload is known in this namespace: the policy does not act"
+            yield warning(policy, ("metadata", "namespace"), expected, meant, repr(namespace))
+        return
+    if any(each.may_be(selector) for each in here):
+        return
+    for key, value in selector.match_labels.items():
+        hint = _nearest_label(key, value, here)
+        if hint:
+            yield warning(policy, (*at, key), NOWHERE, hint, repr(value))
+            return
+    elsewhere = sorted({each.namespace for each in known if each.may_be(selector)})
+    hint = f"there is one in namespace {elsewhere[0]!r}" if elsewhere else ""
+    yield warning(policy, at, NOWHERE, hint, _shown(selector.match_labels))
+
+
+def _nearest_label(key: str, value: str, known: Sequence[Known]) -> str:
+    """What a label may have been meant to be; nothing when it is one that somebody has."""
+    values = {each.labels[key] for each in known if key in each.labels}
+    if values:
+        return "" if value in values else did_you_mean(value, values)
+    return did_you_mean(key, {name for each in known for name in each.labels})
+
+
+def _shown(labels: Labels) -> str:
+    return ", ".join(f"{key}: {value}" for key, value in labels.items())
+
+
+def _of_waypoints(documents: Documents) -> Iterator[Problem]:
+    """Istio's policies for Services are carried out by waypoints; a sidecar passes them over."""
+    policies = [(policy, policy.model.spec.targets) for policy in documents.authorization_policies]
+    tokens = [(policy, policy.model.spec.targets) for policy in documents.request_authentications]
+    for policy, targets in (*policies, *tokens):
+        for at, ref in targets:
+            if ref.kind in ("Service", "ServiceEntry"):
+                expected = f"a policy for a {ref.kind} is a waypoint's: no sidecar acts on it"
+                yield warning(policy, ("spec", *at), expected, "use 'selector'")
+
+
+def _admits_everybody(documents: Documents, loaded: LoadedProxy) -> Iterator[Problem]:
+    """An app that whoever is not denied may call."""
+    proxy = loaded.proxy
+    if not proxy.spec.inbound:
+        return
+    for policy in documents.authorization_policies:
+        spec = policy.model.spec
+        mine = policy.model.namespace in (proxy.namespace, ROOT_NAMESPACE) and not spec.targets
+        selector = spec.selector or WorkloadSelector()
+        if mine and spec.action in ("ALLOW", "CUSTOM") and selector.selects(proxy.metadata.labels):
+            return
+    expected = "no AuthorizationPolicy with action ALLOW selects this workload: any caller that is not denied is let in"
+    remedy = "write one that names its callers, as policies/deny-by-default does"
+    title = f"Proxy {proxy.namespace}/{proxy.name}"
+    yield Problem(
+        "warning", "missing", *loaded.where(("spec", "inbound"), key=True), title, "spec.inbound", "", expected, remedy
+    )
