@@ -23,6 +23,7 @@ from meshd.config.documents import Documents
 from meshd.filters.jwks import MAX_SET, InvalidKey, usable_keys
 from meshd.http.freshness import freshness
 from meshd.process.start import FetchedKeys
+from meshd.telemetry.cutoff import Cutoff
 
 REFRESH: Final = 1200.0  # seconds, as in Istio, for an issuer that says nothing, and at the most
 SOONEST: Final = 5.0  # seconds that a set is kept at the least
@@ -184,11 +185,14 @@ def fetch(uri: str, timeout: float) -> Answer:
         else http.client.HTTPConnection(host, parts.port, timeout=timeout)
     )
     try:
-        connection.request("GET", target, headers={"accept": "application/json", "user-agent": "meshd"})
-        answer = connection.getresponse()
-        if answer.status != 200:
-            raise FetchError(f"status {answer.status}")
-        text = answer.read(MAX_SET + 1).decode("utf-8")
+        with Cutoff(2 * timeout) as cutoff:
+            connection.connect()
+            cutoff.watch(connection.sock)
+            connection.request("GET", target, headers={"accept": "application/json", "user-agent": "meshd"})
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise FetchError(f"status {answer.status}")
+            text = answer.read(MAX_SET + 1).decode("utf-8")
         usable_keys(text)
         return Answer(text, freshness({name.lower(): value for name, value in answer.getheaders()}))
     except (OSError, http.client.HTTPException, UnicodeDecodeError, InvalidKey) as error:

@@ -106,13 +106,15 @@ def resource_of(settings: Settings) -> Resource:
 
 
 def _http_clients(settings: Settings) -> tuple[SpanExporter, MetricExporter]:
-    import requests  # noqa: PLC0415  # 12 MiB that a gRPC exporter need not have
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import (  # noqa: PLC0415  # 12 MiB, only when asked for
+        OTLPMetricExporter,
+    )
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
 
+    from meshd.telemetry.bounded_session import BoundedSession  # noqa: PLC0415  # imports `requests`
+
     base, timeout = settings.endpoint.rstrip("/"), settings.timeout
-    spans, metrics = requests.Session(), requests.Session()
-    spans.trust_env = metrics.trust_env = False
+    spans, metrics = BoundedSession(timeout), BoundedSession(timeout)
     return (
         OTLPSpanExporter(endpoint=f"{base}/v1/traces", timeout=timeout, session=spans),
         OTLPMetricExporter(endpoint=f"{base}/v1/metrics", timeout=timeout, session=metrics),
