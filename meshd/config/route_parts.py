@@ -56,22 +56,55 @@ class SessionHeader(Model):
     name: HeaderName
 
 
-class SessionPersistence(Model):
-    """Requests of one session go to one endpoint while it lives."""
+class SessionCookieConfig(Model):
+    """How long the cookie stays, as releases up to 1.4 of the standard write it."""
 
+    lifetime_type: Literal["Permanent", "Session"] = "Session"
+
+
+class SessionPersistence(Model):
+    """Requests of one session go to one endpoint while it lives.
+
+    Of two dialects: releases up to 1.4 of the standard name cookie or header by `sessionName`, what follows them by
+    `cookie.name` and `header.name`.
+    """
+
+    session_name: Annotated[HeaderName | None, Field(max_length=128)] = None
     absolute_timeout: GatewayDuration | None = None
+    idle_timeout: Annotated[object, Unsupported("the token of a session has one end; set absoluteTimeout")] = None
     type: Literal["Cookie", "Header"] = "Cookie"
+    cookie_config: SessionCookieConfig | None = None
     cookie: SessionCookie | None = None
     header: SessionHeader | None = None
 
+    @property
+    def name(self) -> str | None:
+        """Of the cookie or header; None when it is left to us."""
+        of_type = self.cookie if self.type == "Cookie" else self.header
+        return (of_type.name if of_type is not None else None) or self.session_name
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether the cookie stays after the browser was closed."""
+        configs = (self.cookie, self.cookie_config)
+        return any(config is not None and config.lifetime_type == "Permanent" for config in configs)
+
     def faults(self) -> Iterable[Fault]:
         """Type and field agree; a cookie that stays needs an end."""
+        older = {"Cookie": ("session_name", "cookie_config"), "Header": ("session_name",)}[self.type]
         for kind, name in (("Cookie", "cookie"), ("Header", "header")):
-            if self.type == kind and not self.has(name):
+            if self.type == kind and not self.has(name, *older):
                 yield Fault((name,), f"required when type is {kind!r}", rule="missing")
             elif self.type != kind and self.has(name):
                 yield Fault((name,), f"only allowed when type is {kind!r}; type is {self.type!r}", f"remove {name!r}")
-        if self.cookie and self.cookie.lifetime_type == "Permanent" and self.absolute_timeout is None:
+            elif self.has(name) and self.has("session_name", "cookie_config"):
+                expected = "cannot be combined with sessionName and cookieConfig, the older form of the same"
+                yield Fault((name,), expected, f"remove {name!r}")
+        if self.type == "Header" and self.has("cookie_config"):
+            yield Fault(
+                ("cookieConfig",), "only allowed when type is 'Cookie'; type is 'Header'", "remove 'cookieConfig'"
+            )
+        if self.is_permanent and self.absolute_timeout is None:
             yield Fault(("absoluteTimeout",), "required when the cookie's lifetimeType is 'Permanent'", rule="missing")
 
 

@@ -20,7 +20,7 @@ from meshd.core.exchange import Exchange
 from meshd.core.head import RequestHead
 from meshd.core.reply import Reply
 from meshd.core.spelling import fold, fold_all, without
-from meshd.core.token import Claim, Token
+from meshd.core.token import Token, claim_at, scalar_text
 from meshd.filters.authz_rules import ClaimPath
 from meshd.filters.base import Scope
 from meshd.filters.jwks import InvalidKey, Key, read_key_set
@@ -185,7 +185,7 @@ def compile_rule(rule: JwtRule) -> Issuer:
     places = [Place("header", each.name.lower().encode(), each.prefix.encode()) for each in rule.from_headers]
     places += [Place("parameter", name.encode()) for name in rule.from_params]
     places += [Place("cookie", name.encode()) for name in rule.from_cookies]
-    outputs = [(each.header.lower().encode(), tuple(each.claim.split("."))) for each in rule.output_claim_to_headers]
+    outputs = [(each.header.lower().encode(), (each.claim,)) for each in rule.output_claim_to_headers]
     return Issuer(
         name=rule.issuer or "",
         audiences=rule.audiences,
@@ -294,15 +294,12 @@ def _outputs(token: Token, issuer: Issuer) -> Iterator[tuple[bytes, bytes]]:
 
 def _written(token: Token, path: tuple[str, ...]) -> bytes | None:
     """A claim as a field: plain if it is one value that a field can hold, else as JSON in base64url (as Envoy does)."""
-    found: Claim = dict(token.claims)
-    for name in path:
-        if not isinstance(found, dict) or name not in found:
-            return None
-        found = found[name]
-    if isinstance(found, str) and found.isascii() and found.isprintable():
-        return found.strip().encode()
-    if isinstance(found, (bool, int, float)):
-        return json.dumps(found).encode()
+    found = claim_at(token.claims, path)
+    if found is None:
+        return None
+    text = scalar_text(found)
+    if text is not None and text.isascii() and text.isprintable():
+        return text.strip().encode()
     return base64.urlsafe_b64encode(json.dumps(found).encode()).rstrip(b"=")
 
 

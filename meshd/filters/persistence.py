@@ -91,14 +91,13 @@ def _carrier(
     document: SessionPersistence, rule: str
 ) -> tuple[Callable[[Exchange], bytes | None], Callable[[bytes], tuple[bytes, bytes]]]:
     """How the token is read from a request, and how it is written as a field of a response."""
-    if document.header is not None:
-        name = document.header.name.lower().encode()
+    title = (document.name or f"meshd-session-{crc32(rule.encode()):08x}").encode()
+    if document.type == "Header":
+        name = title.lower()
         return (lambda exchange: exchange.head.get(name)), (lambda token: (name, token))
-    cookie = document.cookie
-    assert cookie is not None  # the document was checked: it is one or the other
-    title = (cookie.name or f"meshd-session-{crc32(rule.encode()):08x}").encode()
-    attributes = b"; Path=%b; HttpOnly" % (cookie.path or "/").encode()
-    if cookie.lifetime_type == "Permanent" and document.absolute_timeout:
+    path = document.cookie.path if document.cookie is not None else ""
+    attributes = b"; Path=%b; HttpOnly" % (path or "/").encode()
+    if document.is_permanent and document.absolute_timeout:
         attributes += b"; Max-Age=%d" % document.absolute_timeout
     return (
         lambda exchange: exchange.head.cookie(title),

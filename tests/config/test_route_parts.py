@@ -14,6 +14,15 @@ from meshd.config.route_parts import MAX_MATCHES, SessionCookie, SessionPersiste
         ({"type": "Header", "cookie": {}}, [("cookie",), ("header",)]),
         ({"cookie": {"lifetimeType": "Permanent"}}, [("absoluteTimeout",)]),
         ({"cookie": {"lifetimeType": "Permanent"}, "absoluteTimeout": "1h"}, []),
+        ({"sessionName": "a"}, []),
+        ({"sessionName": "a", "type": "Header"}, []),
+        ({"cookieConfig": {}}, []),
+        ({"sessionName": "a", "cookieConfig": {"lifetimeType": "Permanent"}}, [("absoluteTimeout",)]),
+        ({"sessionName": "a", "cookieConfig": {"lifetimeType": "Permanent"}, "absoluteTimeout": "1h"}, []),
+        ({"sessionName": "a", "cookie": {}}, [("cookie",)]),
+        ({"sessionName": "a", "type": "Header", "header": {"name": "b"}}, [("header",)]),
+        ({"type": "Header", "cookieConfig": {}}, [("header",), ("cookieConfig",)]),
+        ({"type": "Header", "sessionName": "a", "cookieConfig": {}}, [("cookieConfig",)]),
     ],
 )
 def test_session_persistence(session, places):

@@ -195,6 +195,14 @@ def test_claims_are_handed_to_the_app():
     assert head.get(b"x-groups") == encode(b'["a", "b"]').encode()
 
 
+def test_claims_with_dots_in_their_names_are_handed_to_the_app():
+    names = {"x-space": "kubernetes.io.namespace", "x-role": "https://shop.test/role", "x-kind": "realm.kind"}
+    outputs = [{"header": header, "claim": claim} for header, claim in names.items()]
+    claims = {"kubernetes.io": {"namespace": "team-a"}, "https://shop.test/role": "admin", "realm": {"kind": "full"}}
+    head = send(chain(issuer(outputClaimToHeaders=outputs)), bearer(token(**claims)))[0].head
+    assert [head.get(name.encode()) for name in names] == [b"team-a", b"admin", b"full"]
+
+
 @pytest.mark.parametrize("value", ["a\r\nx-admin: true", "\x00", "é", "a\tb"])
 def test_a_claim_that_is_no_field_value_is_encoded(value):
     head = send(chain(issuer(**OUTPUTS)), bearer(token(sub=value)))[0].head
@@ -358,8 +366,9 @@ def unless(key, *values):
         ("request.auth.claims[groups]", ["a", "b", "*"], ["c", "a,b"]),
         ("request.auth.claims[org][unit]", ["shop", "sh*"], ["3"]),
         ("request.auth.claims[org]", [], ["shop", "*"]),
-        ("request.auth.claims[org][level]", [], ["3", "*"]),
-        ("request.auth.claims[admin]", [], ["true", "*"]),
+        ("request.auth.claims[org][level]", ["3", "*"], ["4", "30"]),
+        ("request.auth.claims[org.level]", ["3", "*"], ["4"]),
+        ("request.auth.claims[admin]", ["true", "*"], ["false", "True", "1"]),
         ("request.auth.claims[iss]", [ISSUER], ["x"]),
     ],
 )

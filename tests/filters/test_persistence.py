@@ -114,6 +114,11 @@ def test_a_session_ends_by_the_clock():
             {"cookie": {"name": "a", "lifetimeType": "Permanent"}, "absoluteTimeout": "1h"},
             r"a=[\w-]{16}\.4600; Path=/; HttpOnly; Max-Age=3600",
         ),
+        ({"sessionName": "a"}, r"a=[\w-]{16}; Path=/; HttpOnly"),
+        (
+            {"sessionName": "a", "cookieConfig": {"lifetimeType": "Permanent"}, "absoluteTimeout": "1h"},
+            r"a=[\w-]{16}\.4600; Path=/; HttpOnly; Max-Age=3600",
+        ),
         ({"cookie": {}, "absoluteTimeout": "1h"}, r"meshd-session-[0-9a-f]{8}=[\w-]{16}\.4600; Path=/; HttpOnly"),
     ],
 )
@@ -124,6 +129,13 @@ def test_cookies_as_they_are_set_and_as_they_come_back(document, expected):
     assert re.fullmatch(expected, fields["set-cookie"])
     exchange = world.ask(cookie="other=1; " + fields["set-cookie"].partition(";")[0])
     assert session(exchange) == ("10.0.0.2", endpoint)
+
+
+def test_a_session_of_a_header_that_session_name_names():
+    world = World({"type": "Header", "sessionName": "X-Session"})
+    endpoint = world.clusters["10.0.0.2"][1]
+    fields = world.answer(world.ask(), "10.0.0.2", endpoint)
+    assert session(world.ask(fields["x-session"])) == ("10.0.0.2", endpoint)
 
 
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=40))
