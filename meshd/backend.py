@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from meshd.config.backend_policy import BackendPolicy
 from meshd.core.chain import Chain
-from meshd.core.route import RetryPolicy, Route
+from meshd.core.route import RetryPolicy, Route, idle_limit
 from meshd.discovery.known_port import KnownPort
 from meshd.upstream.cluster import ClusterSettings, Protocol
 from meshd.upstream.pool import PoolSettings
@@ -27,9 +27,8 @@ class Backend:
 def backend_of(known: KnownPort, policy: BackendPolicy | None, chain: Chain, sticky: str) -> Backend:
     """`chain` is what policies of ours do to every call, `sticky` what its splits go by."""
     toward = TOWARD.get(known.protocol, "auto")
-    timeout = default_timeout(known.protocol)
     if policy is None:
-        return Backend(known, ClusterSettings(protocol=toward), Route(known.cluster, timeout=timeout, chain=chain))
+        return Backend(known, ClusterSettings(protocol=toward), Route(known.cluster, chain=chain))
     spec = policy.spec
     retry = spec.retry
     settings = ClusterSettings(
@@ -49,10 +48,11 @@ def backend_of(known: KnownPort, policy: BackendPolicy | None, chain: Chain, sti
     )
     route = Route(
         known.cluster,
-        timeout=timeout if spec.timeout is None else (spec.timeout or None),
-        attempt_timeout=retry.per_try_timeout,
+        timeout=spec.timeout or None,
+        attempt_timeout=retry.per_try_timeout or None,
         hedge=retry.hedge_on_per_try_timeout,
-        attempt_idle_timeout=retry.per_try_idle_timeout,
+        attempt_idle_timeout=retry.per_try_idle_timeout or None,
+        idle_timeout=idle_limit(spec.timeout, retry.per_try_timeout),
         retry=retry_policy(policy),
         chain=chain,
         sticky=sticky,
@@ -69,12 +69,6 @@ def policy_for(known: KnownPort, policies: Iterable[BackendPolicy]) -> BackendPo
             if same and ref.name == known.name and ref.port in (None, known.port):
                 found = policy if found is None or ref.port is not None else found
     return found
-
-
-def default_timeout(protocol: str) -> float | None:
-    """Of a route that says nothing: none where gRPC is declared, whose streams last as long as their clients' deadlines
-    say."""
-    return None if protocol == "grpc" else Route("").timeout
 
 
 def retry_policy(policy: BackendPolicy) -> RetryPolicy:

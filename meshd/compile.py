@@ -11,7 +11,7 @@ from dataclasses import replace
 from random import Random
 
 from meshd.admission import Admission
-from meshd.backend import TOWARD, Backend, default_timeout
+from meshd.backend import TOWARD, Backend
 from meshd.clusters import Clusters
 from meshd.config.documents import Documents
 from meshd.config.proxy import Inbound, Outbound, Proxy
@@ -240,7 +240,6 @@ class _Compiler:
             targets=(Target(cluster),),
             total_weight=1,
             retry=APP_RETRY,
-            timeout=default_timeout(inbound.protocol),
         )
         if gate is not None:
             route = replace(route, chain=Chain((), (tell,)))

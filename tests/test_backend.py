@@ -3,7 +3,6 @@
 import pytest
 from support.compiled import ENTRY, backend_policy, found, service
 
-from meshd.backend import default_timeout
 from meshd.core.route import RetryPolicy, Route
 from meshd.upstream.cluster import ClusterSettings
 
@@ -71,6 +70,17 @@ def test_a_service_entry_is_targeted_by_the_name_of_its_document(build):
     assert found(build(ENTRY, policy), authority="api.test").timeout == 3
 
 
-def test_a_stream_of_grpc_has_no_time_limit_of_ours():
-    assert default_timeout("grpc") is None
-    assert default_timeout("http") == default_timeout("auto") == 15.0
+@pytest.mark.parametrize("spec", ["timeout: 0s", "timeout: null", "warm: {min: 1}", "retry: {perTryTimeout: 0s}"])
+def test_no_response_is_limited_in_time_unless_a_document_says_so(build, spec):
+    route = found(build(service(), backend_policy(spec)))
+    assert (route.timeout, route.attempt_timeout, route.idle_timeout) == (None, None, 300.0)
+
+
+@pytest.mark.parametrize("spec", ["timeout: 10m", "retry: {perTryTimeout: 600s}"])
+def test_silence_is_allowed_for_as_long_as_the_whole_response(build, spec):
+    assert found(build(service(), backend_policy(spec))).idle_timeout == 600
+
+
+@pytest.mark.parametrize("name", ["http", "grpc", "unnamed"])
+def test_a_service_without_a_policy_has_no_time_limit_of_ours(build, name):
+    assert found(build(service().replace("name: http", f"name: {name}"))).timeout is None

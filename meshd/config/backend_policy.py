@@ -100,7 +100,7 @@ class Retry(Model):
     """When a request is tried again, at most `attempts` times after the first. Without `on`, what is safe is tried:
     connect-failure, refused-stream and reset-before-request for every method; reset, gateway-error and unavailable
     for `methods` only. `hedgeOnPerTryTimeout`: at the end of perTryTimeout a request that is safe to repeat goes to
-    another endpoint as well, and the first good answer is taken; it counts as a retry."""
+    another endpoint as well, and the first good answer is taken; it counts as a retry. A time of 0s is no limit."""
 
     attempts: Annotated[int, Field(ge=0, le=10)] = 1
     on: Many[RetryCondition] | None = None
@@ -109,14 +109,14 @@ class Retry(Model):
     methods: Many[HeaderName] = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
     budget: Annotated[Budget | None, Nullable()] = Field(default_factory=Budget)
     backoff: Backoff = Field(default_factory=Backoff)
-    per_try_timeout: LongDuration | None = None
-    per_try_idle_timeout: LongDuration | None = None
+    per_try_timeout: Duration | None = None
+    per_try_idle_timeout: Duration | None = None
     hedge_on_per_try_timeout: bool = False
     buffer_limit: Size = 64 * 1024
 
     def faults(self) -> Iterator[Fault]:
         """Codes go with their condition, hedging with its time."""
-        if self.hedge_on_per_try_timeout and self.per_try_timeout is None:
+        if self.hedge_on_per_try_timeout and not self.per_try_timeout:
             yield Fault(("perTryTimeout",), "required with 'hedgeOnPerTryTimeout'", rule="missing")
         yield from repeats(("on",), self.on or ())
         for name, listed, condition in (
@@ -200,7 +200,9 @@ class SocketOptions(Model):
 
 
 class BackendPolicySpec(Model):
-    """Targets, and what holds for the way to them. With `stickySplit` a route that splits these calls takes the same
+    """Targets, and what holds for the way to them. `timeout` covers all attempts; without it, or with 0s, there is no
+    limit but the one of silence: 5 minutes without an octet either way, or as long as `timeout` is, if that is longer.
+    With `stickySplit` a route that splits these calls takes the same
     side for the same value; requests that lack it are split at random. The principal is that of the caller: all calls
     of one workload go the same way."""
 

@@ -5,6 +5,7 @@ An error carries five attributes to branch on and nothing else: `side`, `status`
 """
 
 from enum import Enum, auto
+from typing import Final
 
 from meshd.core import flags
 
@@ -21,9 +22,13 @@ class Resend(Enum):
     """When the same request may go out again after this error."""
 
     NEVER = auto()
+    MOVED = auto()  # its connection was going away and did not take it up: the same, and nobody's fault
     UNSENT = auto()  # not one octet of it reached the app: safe for every method
     REUSED = auto()  # the pooled connection turned out dead before any response octet came
     IF_SAFE = auto()  # it may have been executed: only a request that is safe to repeat
+
+
+UNPROCESSED: Final = frozenset({Resend.UNSENT, Resend.MOVED})  # nothing of the request reached the app
 
 
 class ProxyError(Exception):

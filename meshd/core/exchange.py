@@ -7,6 +7,7 @@ policy replay all read this one object. Steps and the forwarder write what they 
 from meshd.core.asked import Asked
 from meshd.core.decision import Verdict
 from meshd.core.endpoint import Endpoint
+from meshd.core.errors import Resend
 from meshd.core.head import RequestHead, ResponseHead
 from meshd.core.peer import Peer
 from meshd.core.reply import Reply
@@ -29,6 +30,7 @@ class Attempt:
         "flag",  # str: response flag of its failure, empty when it answered
         "grpc_status",  # int | None: grpc-status of its response head; most calls have theirs in the trailers
         "protocol",  # bytes: of the connection it had, b"http/1.1" or b"h2"; empty when it got none
+        "resend",  # Resend | None: how far it came, when it failed
         "sent",  # int: octets of the request handed to the connection
         "span_id",  # int
         "started",  # float: monotonic
@@ -47,6 +49,7 @@ class Attempt:
         self.details = ""
         self.verdict = ""
         self.sent = 0
+        self.resend: Resend | None = None
         self.span_id = 0
         self.connection_age = 0.0
         self.connection_uses = 0

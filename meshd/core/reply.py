@@ -19,4 +19,5 @@ class Reply:
     body: bytes = b""
     content_type: bytes = b"text/plain"
     verbatim: bool = False  # the body is somebody else's: not an octet is added
+    unprocessed: bool = False  # nothing of the request reached the app: safe to send again, whatever its method
     grpc_status: int | None = None  # when a policy knows better than the table of HTTP statuses

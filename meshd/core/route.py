@@ -23,6 +23,15 @@ class RetryPolicy:
 
 
 NO_RETRY = RetryPolicy(attempts=0)
+# Toward our own app, of callers with a sidecar: what never reached the app. All else is that sidecar's to try again, by
+# its own policy and perhaps elsewhere; if both did, an app in trouble would be asked four times for one request.
+PEER_RETRY = RetryPolicy(safe_only=frozenset(), safe_methods=frozenset())
+STREAM_IDLE = 300.0  # seconds without a byte either way, as Envoy's stream_idle_timeout
+
+
+def idle_limit(*limits: float | None) -> float:
+    """How long an exchange under these limits may be silent: whoever allows it ten minutes has no use for five."""
+    return max(STREAM_IDLE, *(limit or 0.0 for limit in limits))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +52,11 @@ class Route:
     targets: tuple[Target, ...] = ()
     total_weight: int = 0
     chain: Chain = EMPTY_CHAIN
-    timeout: float | None = 15.0  # seconds, overall, retries included; None for none
+    timeout: float | None = None  # seconds, overall, retries included; None for none, as Istio and Linkerd
     attempt_timeout: float | None = None  # seconds, until the response head
     hedge: bool = False  # at the end of `attempt_timeout` try elsewhere as well, instead
     attempt_idle_timeout: float | None = None  # seconds without a byte either way, within an attempt
-    idle_timeout: float = 300.0  # seconds without a byte either way once the request is under way
+    idle_timeout: float = STREAM_IDLE  # seconds without a byte either way once the request is under way
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     # Deterministic split: "", "request-id", "principal", "header:<name>", "cookie:<name>" or "key:<key>".
     sticky: str = ""

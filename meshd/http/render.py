@@ -8,6 +8,7 @@ from meshd.core.head import Headers, RequestHead, ResponseHead
 from meshd.core.reply import Reply
 from meshd.http.grpc import OWN_STATUS, UNKNOWN, is_grpc, trailers_only
 
+UNPROCESSED = b"unprocessed"  # a parameter that is true (RFC 8941 section 3.1.2); see `proxy_status.py`
 _DETAILS_LIMIT = 512  # octets of cause in a header field
 
 
@@ -32,7 +33,11 @@ def proxy_status(reply: Reply, name: bytes, *, stranger: bool) -> bytes:
     assert reply.error is not None
     member = b"%b; error=%b" % (quote(name), reply.error.encode())
     cause = " ".join(part for part in (reply.flag, reply.details) if part)
-    if stranger or not cause:
+    if stranger:
+        return member
+    if reply.unprocessed:
+        member += b"; " + UNPROCESSED
+    if not cause:
         return member
     return member + b"; details=" + quote(cause.encode("ascii", "replace")[:_DETAILS_LIMIT])
 

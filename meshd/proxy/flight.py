@@ -5,6 +5,7 @@ from typing import Protocol
 
 from meshd.core.exchange import Exchange
 from meshd.core.head import Headers, ResponseHead
+from meshd.core.route import STREAM_IDLE
 from meshd.http.events import End
 from meshd.net import wait
 from meshd.net.stream import Stream
@@ -12,7 +13,6 @@ from meshd.proxy.cut import OVERDUE, Cut
 from meshd.upstream.connection import Carrier
 
 NEVER = float("inf")
-STREAM_IDLE = 300.0  # seconds without a byte either way, until a route says otherwise
 LOOK = 0.1  # seconds between two looks at an exchange that only waits for the clock
 WATCH_AFTER = 0.05  # seconds an exchange runs before we look whether its client is still there
 

@@ -71,4 +71,4 @@ def _fail(flight: Flight, error: ProxyError) -> Reply | None:
     if exchange.responded:
         flight.down.abort(error.details, error.status)
         return None
-    return rescue(error)
+    return rescue(error, exchange.attempts)

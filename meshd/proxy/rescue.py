@@ -4,8 +4,11 @@ The status is RFC 9209's for the error type, where Envoy would say 503 for a bro
 metrics is Envoy's, so that dashboards carry over.
 """
 
+from collections.abc import Sequence
+
 from meshd.core import flags, proxy_errors
-from meshd.core.errors import ProxyError
+from meshd.core.errors import UNPROCESSED, ProxyError
+from meshd.core.exchange import Attempt
 from meshd.core.reply import Reply
 
 # Response flag → error type, for what does not carry the type of its cause.
@@ -50,10 +53,15 @@ BODIES = {
 }
 
 
-def rescue(error: ProxyError) -> Reply:
-    """The reply that tells the client of `error`; status 0 means that nobody is left to tell."""
+def rescue(error: ProxyError, attempts: Sequence[Attempt] = ()) -> Reply:
+    """The reply that tells the client of `error`; status 0 means that nobody is left to tell.
+
+    `attempts`: those that led to it. When nothing of the request ever left us, the reply says so.
+    """
     kind = error.proxy_error or PROXY_STATUS_ERRORS.get(error.flag, proxy_errors.PROXY_INTERNAL_ERROR)
-    return Reply(error.status, error.flag, error.details, kind, body=BODIES.get(error.status, b"error"))
+    unprocessed = error.retry in UNPROCESSED and all(attempt.resend in UNPROCESSED for attempt in attempts)
+    body = BODIES.get(error.status, b"error")
+    return Reply(error.status, error.flag, error.details, kind, body=body, unprocessed=unprocessed)
 
 
 NO_ROUTE = Reply(404, flags.NO_ROUTE, "route_not_found", proxy_errors.DESTINATION_NOT_FOUND, body=BODIES[404])

@@ -13,8 +13,9 @@ from meshd.core.endpoint import Endpoint
 from meshd.core.errors import ProtocolError, ProxyError, Resend, UpstreamError
 from meshd.core.exchange import Attempt
 from meshd.core.head import RequestHead, ResponseHead
-from meshd.core.route import NO_RETRY, Target
+from meshd.core.route import NO_RETRY, PEER_RETRY, Target
 from meshd.http.grpc import rewrite_timeout, status_of
+from meshd.http.proxy_status import OwnAnswer, disown, own_answer
 from meshd.http.upgrade import NONCE, ask, settle
 from meshd.net import wait
 from meshd.proxy.cut import OF_ATTEMPT, Cut, error_of
@@ -31,6 +32,7 @@ from meshd.upstream.pool import Pool
 from meshd.upstream.retry import PATIENCE, asked_pause, backoff, may_be_failure, may_hedge, should_retry
 
 TOLD_LIMIT = 512  # octets that are kept of what another proxy says of a failure
+PEER_IDLE = 3600.0  # seconds that a caller's sidecar may be silent: it has limits of its own, unless it is lost
 random = Random()  # noqa: S311  # spreads back-off, keeps no secret
 copies = Copies()
 
@@ -73,13 +75,16 @@ class Trip:
     async def run(self) -> None:
         """Attempt until there is a response to relay, then relay it."""
         exchange, flight = self.exchange, self.flight
+        flight.idle_timeout = self.route.idle_timeout
+        if exchange.inbound and exchange.peer.principal:  # the caller's sidecar sees to its limits and tries again
+            flight.idle_timeout = PEER_IDLE
+            self.policy = PEER_RETRY
         if exchange.head.upgrade is not None:
             self.policy = NO_RETRY
             ask(exchange.head, token_bytes(NONCE))
         if exchange.head.length != 0:
             self.upload = Upload(flight, self.policy.buffer, self.plan.forwarding.owned)
             self.upload.take_ready()
-        flight.idle_timeout = self.route.idle_timeout
         began = exchange.started + exchange.delay
         if self.upload is None or self.upload.end is not None:
             exchange.deadline = began + self.route.timeout if self.route.timeout else NEVER
@@ -164,8 +169,9 @@ class Trip:
     def _takes_chances(self) -> bool:
         """Whether an idle connection may be used without asking the kernel: for what may be sent again, the first
         time."""
-        exchange = self.exchange
-        return exchange.head.method == b"GET" and self.policy.attempts > 0 and len(exchange.attempts) == 1
+        method, policy = self.exchange.head.method, self.policy
+        is_get = method == b"GET" and method in policy.safe_methods
+        return is_get and policy.attempts > 0 and len(self.exchange.attempts) == 1
 
     async def _ask(self, attempt: Attempt, now: float) -> ResponseHead:
         """Lease a connection, send the request, wait for the final response head."""
@@ -229,9 +235,12 @@ class Trip:
         exchange, cluster = self.exchange, self.cluster
         replayable = self.upload is None or self.upload.replayable
         now = wait.now()
-        decision = should_retry(exchange, outcome, self.policy, cluster.budget, now, replayable=replayable)
+        told: UpstreamError | ResponseHead | OwnAnswer = outcome
+        if isinstance(outcome, ResponseHead) and self.leased.identity is not None:
+            told = own_answer(outcome) or outcome
+        decision = should_retry(exchange, told, self.policy, cluster.budget, now, replayable=replayable)
         attempt.verdict = decision.reason
-        self.fresh = decision.at_once  # the connection was idle and dead: others may have died with it
+        self.fresh = decision.fresh
         if not decision.retry:
             if decision.flag:
                 exchange.flag(decision.flag)
@@ -262,6 +271,8 @@ class Trip:
         for chain in (self.target.chain, self.route.chain):
             for step in chain.on_response:
                 step(exchange, response)
+        if exchange.inbound and (response.status >= 400 or attempt.grpc_status is not None):
+            disown(response, self.plan.proxy_name)
         exchange.response = response
         exchange.status = response.status
         exchange.details = "via_upstream"
@@ -293,6 +304,7 @@ class Trip:
         """An attempt failed: its connection is of no more use."""
         attempt.flag = error.flag
         attempt.details = error.details
+        attempt.resend = error.retry
         self._drop()
         self._end(attempt, error)
 

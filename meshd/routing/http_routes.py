@@ -17,7 +17,7 @@ from meshd.config.references import ISTIO_NETWORKING_GROUP, OUR_GROUP, BackendOb
 from meshd.config.route_filters import HTTPFilter
 from meshd.config.route_parts import SessionPersistence
 from meshd.core.chain import EMPTY_CHAIN, Chain
-from meshd.core.route import Route, Target
+from meshd.core.route import Route, Target, idle_limit
 from meshd.core.steps import Steps, run
 from meshd.routing.grpc_routes import as_http_rule, compile_call
 from meshd.routing.matcher import Match, compile_match
@@ -179,6 +179,7 @@ def _with_timing(route: Route, rule: HTTPRule) -> Route:
         route = replace(route, timeout=timeouts.request or None)
     if timeouts is not None and timeouts.backend_request is not None:
         route = replace(route, attempt_timeout=timeouts.backend_request or None)
+    route = replace(route, idle_timeout=idle_limit(route.timeout, route.attempt_timeout))
     if retry is not None:
         policy = route.retry
         policy = replace(

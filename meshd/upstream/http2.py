@@ -153,7 +153,8 @@ class Http2Exchange:
             stream = connection.session.send_request(head, now, end=end and not body)
         except StreamBroken as error:
             details = f"upstream_stream_refused{{{link.reason or error}}}"
-            raise UpstreamError(502, flags.REMOTE_RESET, details, retry=Resend.UNSENT) from error
+            retry = Resend.MOVED if connection.session.peer_last is not None else Resend.UNSENT
+            raise UpstreamError(502, flags.REMOTE_RESET, details, retry=retry) from error
         lane = self._lane = link.lanes[stream] = Lane(link, stream)
         link.flush()
         if body:
@@ -226,7 +227,9 @@ class Http2Exchange:
         connection, reset = self._connection, self._lane.broken
         if reset is not None and reset.unprocessed:
             details = f"upstream_reset_before_response_started{{{reset.details}}}"
-            return UpstreamError(502, flags.REMOTE_RESET, details, retry=Resend.UNSENT)
+            last = connection.session.peer_last
+            left_behind = reset.code == Code.NO_ERROR and last is not None and self._lane.id > last
+            return UpstreamError(502, flags.REMOTE_RESET, details, retry=Resend.MOVED if left_behind else Resend.UNSENT)
         when = "after" if self._responding else "before"
         details = f"upstream_reset_{when}_response_started{{{error}}}"
         if reset is not None and not reset.by_peer and not self._why:  # we ended it, for what the peer did

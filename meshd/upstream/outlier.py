@@ -58,10 +58,13 @@ class Streak:
         return f"<Streak {self.external} errors, {self.gateway} of them gateway, {self.local} local>"
 
 
+NOBODYS_FAULT: Final = (Resend.REUSED, Resend.MOVED)  # a connection ended, as connections do
+
+
 def outcome_of(status: int, error: ProxyError | None, policy: OutlierPolicy) -> Outcome:
     """Judge an attempt by its status (0 when no response head came) and how it failed, if it did."""
     if error is not None:
-        if error.side is not Side.UPSTREAM or error.flag in OUR_OWN_LIMIT or error.retry is Resend.REUSED:
+        if error.side is not Side.UPSTREAM or error.flag in OUR_OWN_LIMIT or error.retry in NOBODYS_FAULT:
             return Outcome.NOTHING
         return Outcome.NO_CONNECTION if error.flag in NO_CONNECTION else Outcome.GATEWAY_ERROR
     if status < 500:

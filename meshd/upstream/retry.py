@@ -5,17 +5,23 @@ it twice is doing it once; what never left us may always. Rule 2: never more tha
 the budget, never past the deadline, never after the response head went downstream, never with half a body. The
 conditions are Envoy's words (router_filter.rst), so that `retry_on` means here what it means there. gRPC statuses are
 judged in response heads only; those in trailers come after the head went downstream.
+
+Rule 3: an answer that the sidecar of the callee made itself is final, unless it says that nothing of the request
+reached the app, which makes it safe for every method, or that the app broke the connection off, which it leaves to us
+because we may go elsewhere. So over the pair one side tries again, never both. Rule 4: what a connection that was going
+away did not take up was no attempt: it goes again at once whatever the policy says, and spends no budget.
 """
 
 from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from meshd.core import flags
-from meshd.core.errors import ProxyError, Resend, Side
+from meshd.core import flags, proxy_errors
+from meshd.core.errors import UNPROCESSED, ProxyError, Resend, Side
 from meshd.core.exchange import Exchange
 from meshd.core.head import ResponseHead
 from meshd.core.route import RetryPolicy
+from meshd.http.proxy_status import OwnAnswer
 from meshd.upstream.budget import Budget
 
 GRPC: Final = {
@@ -26,6 +32,16 @@ GRPC: Final = {
     b"14": "unavailable",
 }
 NO_CONNECTION: Final = (flags.CONNECTION_FAILURE, flags.DNS_FAILED, flags.NO_HEALTHY_UPSTREAM)
+UNREACHABLE: Final = frozenset(
+    {
+        proxy_errors.CONNECTION_REFUSED,
+        proxy_errors.CONNECTION_TIMEOUT,
+        proxy_errors.DESTINATION_UNAVAILABLE,
+        proxy_errors.DESTINATION_IP_UNROUTABLE,
+        proxy_errors.DNS_ERROR,
+        proxy_errors.DNS_TIMEOUT,
+    }
+)
 NO_ANSWER: Final = frozenset({"5xx", "gateway-error", "reset"})
 CONNECT_FAILURE: Final = frozenset({"5xx", "gateway-error", "connect-failure"})
 REFUSED_STREAM: Final = NO_ANSWER | {"refused-stream", "reset-before-request"}
@@ -40,6 +56,7 @@ OF_STATUS: Final = {
     504: GATEWAY_ERROR,
 }
 PATIENCE: Final = 1.5  # times what a response asks to wait: jitter, so that not everybody comes back at once
+MOST_MOVES: Final = 5  # times one request meets a connection that is going away; after that it is a failure like others
 MOST_DIGITS: Final = 12
 TELLING: Final = frozenset({b"grpc-status", b"x-envoy-ratelimited"})  # fields that are a condition with any status
 # Met only when the policy lists codes or fields, which is asking for them.
@@ -55,6 +72,7 @@ class Decision:
     reason: str
     flag: str = ""
     at_once: bool = False
+    fresh: bool = False  # on a new connection: others that are idle may have died with this one
 
 
 NOT_ASKED: Final = Decision(retry=False, reason="")
@@ -63,12 +81,14 @@ OFF: Final = Decision(retry=False, reason="the route allows no retries")
 NO_TIME: Final = Decision(retry=False, reason="no time left before the deadline")
 NO_BUDGET: Final = Decision(retry=False, reason="retry budget exhausted", flag=flags.RETRY_BUDGET)
 FINAL: Final = Decision(retry=False, reason="this failure is final")
+OWN: Final = Decision(retry=False, reason="the sidecar of the callee answered itself, and the app may have been asked")
+AGAIN: Final = Decision(retry=True, reason="the connection was going away and had not taken it up", at_once=True)
 FULL: Final = Decision(retry=False, reason="a limit was reached; asking again would not help")
 
 
 def should_retry(
     exchange: Exchange,
-    outcome: ProxyError | ResponseHead,
+    outcome: ProxyError | ResponseHead | OwnAnswer,
     policy: RetryPolicy,
     budget: Budget,
     now: float,
@@ -79,17 +99,15 @@ def should_retry(
 
     `replayable`: every octet of the body that was read is kept, so that the next attempt can begin with all of it.
     """
-    if isinstance(outcome, ResponseHead):
-        conditions = _conditions_of_response(outcome, policy)
-        if not conditions:
-            return NOT_ASKED if outcome.status < 500 else _refusal(f"{outcome.status} is not retried by policy")
-        resend = Resend.IF_SAFE
-    else:
-        conditions, resend = _conditions_of_error(outcome), outcome.retry
-        if not conditions:
-            return FULL if outcome.flag == flags.OVERFLOW else FINAL
+    judged = _judge(outcome, policy)
+    if isinstance(judged, Decision):
+        return judged
+    conditions, resend = judged
     if exchange.responded:
         return RESPONDED
+    moved = [attempt.resend for attempt in exchange.attempts].count(Resend.MOVED)
+    if resend is Resend.MOVED and replayable and moved <= MOST_MOVES:
+        return AGAIN
     if not policy.attempts:
         return OFF
     reason = _granted(conditions, exchange, policy, resend)
@@ -97,15 +115,17 @@ def should_retry(
         return reason
     if not replayable:
         return _refusal(f"the request body is larger than {policy.buffer} octets, which is all that is kept")
-    tries = len(exchange.attempts)
+    tries = len(exchange.attempts) - moved
     if tries > policy.attempts:
         return Decision(retry=False, reason=f"no attempts left of {policy.attempts + 1}", flag=flags.RETRY_LIMIT)
-    at_once = resend is Resend.REUSED or (resend is Resend.UNSENT and exchange.attempts[-1].connection_uses > 0)
+    at_once = resend is Resend.REUSED
+    if isinstance(outcome, ProxyError) and resend is Resend.UNSENT:
+        at_once = exchange.attempts[-1].connection_uses > 0
     if now + (0.0 if at_once else longest_backoff(tries, policy)) >= exchange.deadline:
         return NO_TIME
     if not budget.withdraw(now):
         return NO_BUDGET
-    return Decision(retry=True, reason=reason, at_once=at_once)
+    return Decision(retry=True, reason=reason, at_once=at_once, fresh=at_once)
 
 
 def may_be_failure(response: ResponseHead, policy: RetryPolicy) -> bool:
@@ -137,6 +157,25 @@ def may_hedge(exchange: Exchange, policy: RetryPolicy, budget: Budget, now: floa
     return Decision(retry=True, reason="hedged: no answer within the time of one attempt", at_once=True)
 
 
+def _judge(
+    outcome: ProxyError | ResponseHead | OwnAnswer, policy: RetryPolicy
+) -> tuple[frozenset[str], Resend] | Decision:
+    """Every condition that the outcome meets, and who may send again after it; or that it is final."""
+    if isinstance(outcome, OwnAnswer):
+        conditions = (_conditions_of_response(outcome.response, policy) & LISTED) | _conditions_of_own(outcome)
+        resend = Resend.UNSENT if outcome.is_unprocessed else Resend.IF_SAFE
+        return (conditions, resend) if conditions else OWN
+    if isinstance(outcome, ResponseHead):
+        conditions = _conditions_of_response(outcome, policy)
+        if conditions:
+            return conditions, Resend.IF_SAFE
+        return NOT_ASKED if outcome.status < 500 else _refusal(f"{outcome.status} is not retried by policy")
+    conditions = _conditions_of_error(outcome)
+    if conditions:
+        return conditions, outcome.retry
+    return FULL if outcome.flag == flags.OVERFLOW else FINAL
+
+
 def _granted(conditions: frozenset[str], exchange: Exchange, policy: RetryPolicy, resend: Resend) -> str | Decision:
     """What of the policy allows it, or the refusal."""
     granted = conditions & policy.any_method
@@ -146,7 +185,11 @@ def _granted(conditions: frozenset[str], exchange: Exchange, policy: RetryPolicy
     granted = conditions & (policy.safe_only | LISTED)
     if not granted and resend is not Resend.REUSED:
         return _refusal(f"{', '.join(sorted(conditions))}: not retried by policy")
-    safe = resend is Resend.UNSENT or head.method in policy.safe_methods or head.get(b"idempotency-key") is not None
+    safe = (
+        resend in (Resend.UNSENT, Resend.MOVED)
+        or head.method in policy.safe_methods
+        or head.get(b"idempotency-key") is not None
+    )
     if not safe:
         return _refusal(f"{head.method.decode('latin-1')} is not safe to repeat")
     # Whatever the conditions: RFC 9112 section 9.3.1 has a client repeat a safe request when an idle connection ended.
@@ -182,11 +225,18 @@ def _conditions_of_error(error: ProxyError) -> frozenset[str]:
     """Every condition that a failure meets; none for what is never to be repeated."""
     if error.retry is Resend.NEVER or error.side is not Side.UPSTREAM or error.flag == flags.OVERFLOW:
         return NOTHING
-    if error.retry is not Resend.UNSENT:
+    if error.retry not in UNPROCESSED:
         return NO_ANSWER
     if error.flag in NO_CONNECTION:
         return CONNECT_FAILURE
     return REFUSED_STREAM if error.flag == flags.REMOTE_RESET else RESET_BEFORE_REQUEST
+
+
+def _conditions_of_own(own: OwnAnswer) -> frozenset[str]:
+    """Every condition that an answer of the callee's sidecar meets."""
+    if own.is_unprocessed:
+        return CONNECT_FAILURE if own.error in UNREACHABLE else RESET_BEFORE_REQUEST
+    return NO_ANSWER if own.error == proxy_errors.CONNECTION_TERMINATED else NOTHING
 
 
 def asked_pause(response: ResponseHead, policy: RetryPolicy, wall_clock: float) -> float | None:

@@ -24,7 +24,7 @@ def test_no_retry_is_none():
 
 def test_a_route_that_says_nothing():
     route = Route("HTTPRoute/default/a/0")
-    assert (route.timeout, route.attempt_timeout, route.idle_timeout) == (15.0, None, 300.0)
+    assert (route.timeout, route.attempt_timeout, route.idle_timeout) == (None, None, 300.0)
     assert (route.targets, route.total_weight, route.chain) == ((), 0, EMPTY_CHAIN)
     assert route.retry == RetryPolicy()
     assert Target("").weight == 1

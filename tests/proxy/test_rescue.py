@@ -3,7 +3,9 @@
 import pytest
 
 from meshd.core import flags, proxy_errors
-from meshd.core.errors import DownstreamError, ProtocolError, UpstreamError
+from meshd.core.endpoint import Endpoint
+from meshd.core.errors import DownstreamError, ProtocolError, Resend, UpstreamError
+from meshd.core.exchange import Attempt
 from meshd.proxy import rescue as table
 from meshd.proxy.rescue import BODIES, PROXY_STATUS_ERRORS, rescue
 
@@ -46,3 +48,22 @@ def test_a_bad_request_and_an_unknown_flag():
     assert rescue(ProtocolError(431, "too large")).error == "http_request_error"
     unknown = rescue(DownstreamError(599, "??", "x"))
     assert (unknown.error, unknown.body) == ("proxy_internal_error", b"error")
+
+
+@pytest.mark.parametrize(
+    ("earlier", "last", "unprocessed"),
+    [
+        ([], Resend.UNSENT, True),
+        ([Resend.UNSENT, Resend.MOVED], Resend.UNSENT, True),
+        ([Resend.UNSENT], Resend.IF_SAFE, False),
+        ([Resend.IF_SAFE], Resend.UNSENT, False),  # the first may have been executed, whatever became of the second
+        ([Resend.REUSED], Resend.UNSENT, False),
+        ([None], Resend.UNSENT, False),  # it was answered
+        ([], Resend.NEVER, False),
+    ],
+)
+def test_a_reply_says_that_nothing_reached_the_app_only_when_nothing_ever_did(earlier, last, unprocessed):
+    attempts = [Attempt(Endpoint("10.0.0.1", 80), 0.0) for _ in [*earlier, last]]
+    for attempt, resend in zip(attempts, [*earlier, last], strict=True):
+        attempt.resend = resend
+    assert rescue(UpstreamError(502, flags.CONNECTION_FAILURE, "x", retry=last), attempts).unprocessed is unprocessed

@@ -177,7 +177,7 @@ FAILURES = {
         for uses, code in enumerate([*Code, 99])
         if code not in (Code.REFUSED_STREAM, Code.ENHANCE_YOUR_CALM)
     },
-    "GOAWAY below it": (goaway(0), 0, flags.REMOTE_RESET, Resend.UNSENT),
+    "GOAWAY below it": (goaway(0), 0, flags.REMOTE_RESET, Resend.MOVED),
     "GOAWAY below it, for a reason": (goaway(0, 11), 3, flags.REMOTE_RESET, Resend.UNSENT),
     "GOAWAY above it, then the end": (goaway(1) + b"!", 0, flags.CONNECTION_TERMINATION, Resend.IF_SAFE),
     "GOAWAY above it on a used connection": (goaway(1) + b"!", 3, flags.CONNECTION_TERMINATION, Resend.IF_SAFE),
@@ -281,7 +281,8 @@ async def test_a_request_that_finds_no_room_was_never_sent(name):
         assert not connection.has_room(0)
         with pytest.raises(UpstreamError) as caught:
             await connection.open().send_request(request(), b"", end=True)
-        assert (caught.value.flag, caught.value.retry) == (flags.REMOTE_RESET, Resend.UNSENT)
+        resend = Resend.MOVED if name == "going away" else Resend.UNSENT
+        assert (caught.value.flag, caught.value.retry) == (flags.REMOTE_RESET, resend)
         why = LOSS if name == "lost" else "no room for another stream"
         assert caught.value.details == f"upstream_stream_refused{{{why}}}"
         assert stream.take_written() == b""

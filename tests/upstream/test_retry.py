@@ -12,13 +12,16 @@ from support.requests import exchange_of, request
 
 from meshd.core import flags
 from meshd.core.endpoint import Endpoint
-from meshd.core.errors import DownstreamError, ProxyError, Resend, UpstreamError
+from meshd.core.errors import UNPROCESSED, DownstreamError, ProxyError, Resend, UpstreamError
 from meshd.core.exchange import Attempt
 from meshd.core.head import ResponseHead
 from meshd.core.route import NO_RETRY, RetryPolicy
+from meshd.http.proxy_status import OwnAnswer
 from meshd.upstream.budget import Budget
 from meshd.upstream.http1 import Http1Connection
 from meshd.upstream.retry import (
+    AGAIN,
+    MOST_MOVES,
     NOT_ASKED,
     asked_pause,
     backoff,
@@ -254,10 +257,16 @@ def test_the_law(*, outcome, policy, method, keyed, tries, responded, replayable
     exchange.deadline = 10.0 + time_left
     budget = Budget(share=0.0, per_second=left / 10)
     decision = decide(outcome, policy, exchange, now=10.0, replayable=replayable, budget=budget)
+    if decision == AGAIN:
+        assert outcome.retry is Resend.MOVED
+        assert replayable
+        assert not responded
+        assert budget.total_retries == 0
+        return
     assert budget.total_retries == decision.retry
     if not decision.retry:
         return
-    unsent = isinstance(outcome, ProxyError) and outcome.retry is Resend.UNSENT
+    unsent = isinstance(outcome, ProxyError) and outcome.retry in UNPROCESSED
     assert unsent or method in policy.safe_methods or keyed
     assert not responded
     assert replayable
@@ -297,6 +306,79 @@ def test_no_octet_of_an_unsafe_request_may_have_gone_out_before_it_is_sent_again
     decision = decide(trio.run(attempt), policy, exchange)
     assert not decision.retry or method in SAFE or stream.sent == []
     assert not decision.retry or method in SAFE or unsent
+
+
+# -- a connection that goes away ---------------------------------------------------------------------------------------
+
+LEFT_BEHIND = failed(flags.REMOTE_RESET, Resend.MOVED)
+
+
+def moved(method=b"POST", *, moves=1, failures=0):
+    exchange = make_exchange(method, tries=moves + failures)
+    for attempt in exchange.attempts[:moves]:
+        attempt.resend = Resend.MOVED
+    return exchange
+
+
+@pytest.mark.parametrize("policy", [DEFAULT, NO_RETRY, on()])
+@pytest.mark.parametrize("method", METHODS)
+def test_what_a_connection_left_behind_is_no_attempt_and_spends_no_budget(policy, method):
+    budget = Budget(share=0.0, per_second=0.0)
+    decision = decide(LEFT_BEHIND, policy, moved(method), budget=budget)
+    assert (decision.retry, decision.at_once, decision.fresh) == (True, True, False)
+    assert budget.refused == budget.total_retries == 0
+    assert not decide(LEFT_BEHIND, policy, moved(method), replayable=False).retry
+
+
+def test_a_server_that_does_nothing_but_leave_is_left_in_the_end():
+    assert decide(LEFT_BEHIND, exchange=moved(moves=MOST_MOVES)) == AGAIN
+    budget = Budget(share=0.0, per_second=0.0)
+    assert decide(LEFT_BEHIND, exchange=moved(moves=MOST_MOVES + 1), budget=budget).flag == flags.RETRY_BUDGET
+    assert decide(LEFT_BEHIND, NO_RETRY, moved(moves=MOST_MOVES + 1)).retry is False
+
+
+def test_moves_leave_the_attempts_of_the_policy_as_they_are():
+    assert decide(failed(), exchange=moved(b"GET", moves=3, failures=1)).retry
+    assert decide(failed(), exchange=moved(b"GET", moves=3, failures=2)).flag == flags.RETRY_LIMIT
+
+
+# -- what the sidecar of the callee answered itself --------------------------------------------------------------------
+
+
+def own(error, status=503, *, unprocessed=False, fields=()):
+    return OwnAnswer(answered(status, *fields), error, unprocessed)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+@pytest.mark.parametrize(
+    "error", ["http_response_timeout", "http_request_denied", "proxy_internal_error", "unheard_of"]
+)
+def test_an_answer_of_the_callee_s_sidecar_is_final(method, status, error):
+    budget = Budget()
+    decision = decide(own(error, status), exchange=make_exchange(method), budget=budget)
+    assert (decision.retry, budget.total_retries) == (False, 0)
+    assert decision.reason == "the sidecar of the callee answered itself, and the app may have been asked"
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("error", ["connection_refused", "connection_limit_reached", "destination_unavailable"])
+def test_what_it_says_never_reached_the_app_goes_elsewhere_whatever_it_is(method, error):
+    decision = decide(own(error, unprocessed=True), exchange=make_exchange(method, uses=3))
+    assert (decision.retry, decision.at_once, decision.fresh) == (True, False, False)
+    assert not decide(own(error, unprocessed=True), on("retriable-4xx"), make_exchange(method)).retry
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_connection_that_the_app_broke_is_the_caller_s_to_repeat(method):
+    assert decide(own("connection_terminated", 502), exchange=make_exchange(method)).retry is (method in SAFE)
+
+
+def test_what_a_policy_lists_is_repeated_whoever_answered():
+    listed = on("retriable-status-codes", codes=frozenset({504}))
+    assert decide(own("http_response_timeout", 504), listed).retry
+    assert not decide(own("http_response_timeout", 504), listed, make_exchange(b"POST")).retry
+    assert not decide(own("http_response_timeout", 503), listed).retry
 
 
 # -- bounds ------------------------------------------------------------------------------------------------------------
