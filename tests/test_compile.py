@@ -157,6 +157,16 @@ def test_faults_of_a_service_come_before_the_filters_of_its_routes(build, more):
     assert found(snapshot, authority="other.shop").chain is EMPTY_CHAIN
 
 
+def test_preflights_are_answered_before_limits_and_faults(build):
+    cors = "rules: [{filters: [{type: CORS, cors: {allowOrigins: ['*']}}], backendRefs: [{name: web, port: 80}]}]"
+    route = REDIRECT.partition("  rules:")[0] + f"  {cors}\n"
+    policies = [each.replace("ATTACHED", "targetRefs: [{name: web}]") for each in (FAULTS, TEAPOT, LIMIT)]
+    chain = found(build(service(), route, *policies)).chain
+    fields = [("origin", "https://a.test"), ("access-control-request-method", "PUT")]
+    assert chain.on_request[0](exchange_of(method="OPTIONS", headers=fields)).status == 204
+    assert [reply[:1] for reply in outcomes(chain)] == [[0], [0], [418], [503]]
+
+
 def test_faults_of_a_workload_come_after_authorization(build):
     allow_nothing = """
 apiVersion: security.istio.io/v1

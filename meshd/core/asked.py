@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
+from meshd.core.chain import ResponseStep
 from meshd.core.endpoint import Endpoint
 from meshd.core.head import Headers
 
@@ -17,6 +18,7 @@ class Asked:
         "allow_origin",  # bytes: what a browser is told about the request's origin; empty for nothing
         "cluster",  # str: the side of a split that its session is at; empty for none
         "endpoint",  # Endpoint | None: where its session is
+        "marks",  # list[ResponseStep]: what is done to an answer of our own as to one of the upstream
         "max_request",  # float: octets of request body, infinite for no limit
         "max_response",  # float: octets of response body
         "mirrors",  # list[str]: clusters that get a copy
@@ -27,6 +29,7 @@ class Asked:
         self.allow_origin = b""
         self.cluster = ""
         self.endpoint: Endpoint | None = None
+        self.marks: list[ResponseStep] = []
         self.max_request = NO_LIMIT
         self.max_response = NO_LIMIT
         self.mirrors: list[str] = []

@@ -1,8 +1,11 @@
 """CORS: preflights answered, responses marked for browsers (Gateway API HTTPCORSFilter, WHATWG Fetch).
 
-A preflight, which must match the rule like any request, is answered here with 204; one from an origin that is not
-allowed gets no access-control fields, on which the browser gives up. What the app says itself about access control is
-replaced for allowed origins, and left alone for others.
+A preflight, which must match the rule like any request, is answered here with 204, before limits and faults are asked;
+one from an origin that is not allowed gets no access-control fields, on which the browser gives up. What the app says
+itself about access control is replaced for allowed origins, and left alone for others. An answer of our own within the
+rule is marked like any other, so that a page sees a 429 or 503 for what it is. Every answer of the rule says that it
+depends on the origin, those to requests without one too: a cache must not give them to the origins that are allowed
+(Fetch, "CORS protocol and HTTP caches").
 """
 
 import re
@@ -26,28 +29,25 @@ _ORIGIN = re.compile(r"(https?)://(.+?)(?::([0-9]{1,5}))?", re.IGNORECASE)
 
 def request_step(cors: Cors) -> RequestStep:
     """Answers preflights, and notes which origin other requests come from: later filters may edit the field."""
-    allowed, preflight = _origins(cors), _preflight(cors)
+    allowed, preflight, mark = _origins(cors), _preflight(cors), response_step(cors)
 
     def step(exchange: Exchange) -> Reply | None:
         head = exchange.head
         origin = head.get(b"origin")
-        if origin is None:
+        allow = allowed(origin) if origin is not None else b""
+        if exchange.asked is None:
+            exchange.asked = Asked()
+        exchange.asked.allow_origin = allow
+        exchange.asked.marks.append(mark)
+        if origin is None or head.method != b"OPTIONS" or head.get(b"access-control-request-method") is None:
             return None
-        allow = allowed(origin)
-        if head.method == b"OPTIONS" and head.get(b"access-control-request-method") is not None:
-            fields = preflight(head, allow) if allow else [VARY]
-            return Reply(204, details="cors_preflight", headers=tuple(fields))
-        if allow:
-            if exchange.asked is None:
-                exchange.asked = Asked()
-            exchange.asked.allow_origin = allow
-        return None
+        return Reply(204, details="cors_preflight", headers=tuple(preflight(head)) if allow else ())
 
     return step
 
 
 def response_step(cors: Cors) -> ResponseStep:
-    """Marks the responses to requests from allowed origins."""
+    """Marks a response: for whom it is, where the origin is allowed, and that it depends on the origin."""
     fixed: Headers = []
     if cors.allow_credentials:
         fixed.append((b"access-control-allow-credentials", b"true"))
@@ -56,22 +56,24 @@ def response_step(cors: Cors) -> ResponseStep:
         fixed.append((b"access-control-expose-headers", ", ".join(exposed).encode()))
 
     def step(exchange: Exchange, head: ResponseHead) -> None:
-        asked = exchange.asked
-        if asked is None or not asked.allow_origin:
-            return
-        kept = [field for field in head.headers if field[0] not in REPLACED]
-        head.headers = [*kept, *_allow_origin(asked.allow_origin), *fixed]
+        allow = exchange.asked.allow_origin if exchange.asked is not None else b""
+        headers = head.headers
+        if allow:
+            headers = [*(field for field in headers if field[0] not in REPLACED), (ALLOW_ORIGIN, allow), *fixed]
+        head.headers = headers if _depends_on_origin(headers) else [*headers, VARY]
 
     return step
 
 
-def _allow_origin(allow: bytes) -> Headers:
-    """An answer that differs by origin must say so to caches."""
-    return [(ALLOW_ORIGIN, allow)] if allow == b"*" else [(ALLOW_ORIGIN, allow), VARY]
+def _depends_on_origin(headers: Headers) -> bool:
+    """Whether a response says already that it is another for another origin."""
+    said = [name.strip().lower() for field, value in headers if field == b"vary" for name in value.split(b",")]
+    return b"origin" in said or b"*" in said
 
 
-def _preflight(cors: Cors) -> Callable[[RequestHead, bytes], Headers]:
-    """What is allowed. With credentials a browser takes no `*`, so what it asked for is said back."""
+def _preflight(cors: Cors) -> Callable[[RequestHead], Headers]:
+    """What is allowed, beyond what every response says. With credentials a browser takes no `*`, so what it asked for
+    is said back."""
     lists = (
         (ALLOW_METHODS, cors.allow_methods, b"access-control-request-method"),
         (ALLOW_HEADERS, cors.allow_headers, b"access-control-request-headers"),
@@ -82,13 +84,11 @@ def _preflight(cors: Cors) -> Callable[[RequestHead, bytes], Headers]:
         for field, values, _ in lists
         if values and not ("*" in values and cors.allow_credentials)
     ]
-    if cors.allow_credentials:
-        fixed.append((b"access-control-allow-credentials", b"true"))
     fixed.append((b"access-control-max-age", b"%d" % cors.max_age))
 
-    def fields(head: RequestHead, allow: bytes) -> Headers:
+    def fields(head: RequestHead) -> Headers:
         found = [(field, value) for field, asked in said_back if (value := head.get(asked)) is not None]
-        return [*_allow_origin(allow), *found, *fixed]
+        return [*found, *fixed]
 
     return fields
 

@@ -82,7 +82,11 @@ class Listener:
             exchange.flag(reply.flag)
         exchange.details = exchange.details or reply.details or "direct_response"
         stranger = self.plan.inbound and not exchange.peer.principal
-        return render_reply(reply, exchange.head, self.plan.proxy_name, stranger=stranger)
+        head, body = render_reply(reply, exchange.head, self.plan.proxy_name, stranger=stranger)
+        if exchange.asked is not None:
+            for mark in exchange.asked.marks:
+                mark(exchange, head)
+        return head, body
 
     def broke_off(self, cause: str, details: str) -> None:
         """Count a connection of HTTP/2 that was ended because of what its client did."""

@@ -8,7 +8,7 @@ are attached to a port they alone act there: what is more special goes first.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import TypeAlias
 
 from meshd.config.grpc_route import GRPCMatch, GRPCRoute
@@ -152,11 +152,18 @@ def _candidates(
             template=template,
             targets=targets,
             total_weight=sum(ref.weight for ref in rule.backend_refs),
-            chain=context.defaults.route.chain
-            + context.world.chain_of(rule.filters, prefix, lambda ref: _cluster(ref, context.namespace, context.world))
-            + session,
+            chain=_chain(rule.filters, prefix, context) + session,
         )
         yield Candidate(compiled, order, _with_timing(made, rule))
+
+
+def _chain(filters: Iterable[HTTPFilter], prefix: bytes, context: _Context) -> Chain:
+    """The policies of the service, then the filters of the rule; around both, CORS: it answers preflights before limits
+    and faults are asked, and has the last word on who may read an answer."""
+    world, find = context.world, partial(_cluster, namespace=context.namespace, world=context.world)
+    cors = world.chain_of([each for each in filters if each.cors is not None], prefix, find)
+    inner = context.defaults.route.chain + world.chain_of([each for each in filters if each.cors is None], prefix, find)
+    return Chain(cors.on_request) + inner + Chain((), cors.on_response)
 
 
 def _target(ref: HTTPBackendRef, namespace: str, prefix: bytes, world: World) -> Target:

@@ -18,6 +18,42 @@ CORS = """
             - {type: CORS, cors: {allowOrigins: ["https://*.shop.test"], allowMethods: [PUT], allowCredentials: true}}
           backendRefs: [{group: networking.istio.io, kind: ServiceEntry, name: cors-test, port: 80}]
 """
+GUARDED = """
+    apiVersion: gateway.networking.k8s.io/v1
+    kind: HTTPRoute
+    metadata: {name: guarded, namespace: default}
+    spec:
+      parentRefs: [{group: networking.istio.io, kind: ServiceEntry, name: guarded-test}]
+      rules:
+        - matches: [{path: {value: /nobody}}]
+          filters: &cors [{type: CORS, cors: {allowOrigins: ["https://a.test"], exposeHeaders: [retry-after]}}]
+          backendRefs: [{name: no-such-service, port: 80}]
+        - filters: *cors
+          backendRefs: [{group: networking.istio.io, kind: ServiceEntry, name: guarded-test, port: 80}]
+    ---
+    apiVersion: meshd.dev/v1alpha1
+    kind: RateLimitPolicy
+    metadata: {name: guarded, namespace: default}
+    spec:
+      targetRefs: [{kind: ServiceEntry, name: guarded-test}]
+      rules: [{match: {path: {value: /limited}}, requests: 1, per: hour}]
+    ---
+    apiVersion: meshd.dev/v1alpha1
+    kind: FaultPolicy
+    metadata: {name: guarded, namespace: default}
+    spec:
+      targetRefs: [{kind: ServiceEntry, name: guarded-test}]
+      rules: [{match: {path: {value: /fault}}, abort: {status: 503, percentage: 100}}]
+    ---
+    apiVersion: meshd.dev/v1alpha1
+    kind: RequestPolicy
+    metadata: {name: guarded, namespace: default}
+    spec:
+      targetRefs: [{kind: ServiceEntry, name: guarded-test}]
+      rules:
+        - {match: {path: {value: /gone}}, respond: {status: 404, body: gone}}
+        - {match: {path: {value: /small}}, maxRequestBody: 1}
+"""
 MIRROR = """
     apiVersion: gateway.networking.k8s.io/v1
     kind: HTTPRoute
@@ -54,7 +90,7 @@ SESSIONS = """
     metadata: {name: sticky, namespace: default}
     spec: {targetRefs: [{kind: ServiceEntry, name: session-test}], stickySplit: "cookie:user"}
 """
-POLICIES = {"cors.test": CORS, "mirror.test": MIRROR, "session.test": SESSIONS}
+POLICIES = {"cors.test": CORS, "guarded.test": GUARDED, "mirror.test": MIRROR, "session.test": SESSIONS}
 
 
 # -- browsers ---------------------------------------------------------------------------------------------------------
@@ -77,6 +113,35 @@ def test_an_actual_request_goes_on_and_its_response_is_marked(pair):
     assert answer.fields["access-control-allow-origin"] == "https://www.shop.test"
     assert answer.fields["access-control-allow-credentials"] == "true"
     assert "access-control-allow-origin" not in pair.call("cors.test", "/", origin="https://evil.test").fields
+
+
+def test_preflights_spend_no_limit_and_the_refusal_can_be_read(pair):
+    asked = {"origin": "https://a.test", "access_control_request_method": "GET"}
+    for _ in range(3):
+        answer = pair.call("guarded.test", "/limited", "OPTIONS", **asked)
+        assert (answer.status, answer.fields["access-control-expose-headers"]) == (204, "retry-after")
+    statuses = []
+    for _ in range(2):
+        answer = pair.call("guarded.test", "/limited", origin="https://a.test")
+        statuses.append(answer.status)
+        assert answer.fields["access-control-allow-origin"] == "https://a.test"
+        assert answer.fields["vary"] == "origin"
+    assert statuses == [200, 429]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [("/fault", b"", 503), ("/gone", b"", 404), ("/small", b"12", 413), ("/nobody", b"", 500)],
+)
+def test_what_the_sidecar_answers_itself_within_a_rule_can_be_read_by_the_page(pair, path, body, status):
+    answer = pair.call("guarded.test", path, "POST", body, origin="https://a.test")
+    assert answer.status == status
+    assert answer.fields["access-control-allow-origin"] == "https://a.test"
+    assert answer.fields["access-control-expose-headers"] == "retry-after"
+    for origin in ({}, {"origin": "https://b.test"}):
+        answer = pair.call("guarded.test", path, "POST", body, **origin)
+        assert (answer.status, answer.fields["vary"]) == (status, "origin")
+        assert "access-control-allow-origin" not in answer.fields
 
 
 # -- copies -----------------------------------------------------------------------------------------------------------

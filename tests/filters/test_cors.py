@@ -16,10 +16,19 @@ def preflight(document, origin=ORIGIN, method="PUT", wanted=None):
     headers = [("origin", origin), ("access-control-request-method", method)]
     if wanted:
         headers.append(("access-control-request-headers", wanted))
-    reply = request_step(Cors.model_validate(document))(exchange_of(method="OPTIONS", headers=headers))
+    exchange = exchange_of(method="OPTIONS", headers=headers)
+    reply = request_step(Cors.model_validate(document))(exchange)
     assert reply.status == 204
     assert reply.error is None
-    return {name.decode(): value.decode() for name, value in reply.headers}
+    return dict(marked(exchange, [*reply.headers]))
+
+
+def marked(exchange, headers):
+    """The fields of an answer of our own, as the client gets it."""
+    head = ResponseHead(200, headers)
+    for mark in exchange.asked.marks:
+        mark(exchange, head)
+    return [(name.decode(), value.decode()) for name, value in head.headers]
 
 
 def actual(document, origin=ORIGIN, fields=()):
@@ -81,6 +90,7 @@ def test_a_preflight_says_what_is_allowed():
         "vary": "origin",
         "access-control-allow-methods": "PUT, DELETE",
         "access-control-allow-headers": "X-A, X-B",
+        "access-control-expose-headers": "X-C",
         "access-control-max-age": "60",
     }
 
@@ -91,6 +101,7 @@ ALL = {"allowOrigins": ["*"], "allowMethods": ["*"], "allowHeaders": ["*"]}
 def test_a_star_is_said_as_it_is_without_credentials():
     assert preflight(ALL) == {
         "access-control-allow-origin": "*",
+        "vary": "origin",
         "access-control-allow-methods": "*",
         "access-control-allow-headers": "*",
         "access-control-max-age": "5",
@@ -122,10 +133,28 @@ def test_an_actual_response_is_marked_and_what_the_app_said_is_replaced():
         ("x-a", "1"),
         ("vary", "accept"),
         ("access-control-allow-origin", ORIGIN),
-        ("vary", "origin"),
         ("access-control-allow-credentials", "true"),
         ("access-control-expose-headers", "X-A, X-B"),
+        ("vary", "origin"),
     ]
+
+
+@pytest.mark.parametrize("origin", [ORIGIN, "https://other.test", "null", ""])
+def test_an_answer_of_our_own_is_marked_like_any_other(origin):
+    document = {"allowOrigins": [ORIGIN], "exposeHeaders": ["X-A"]}
+    exchange = exchange_of(headers=[("origin", origin)] if origin else [])
+    assert request_step(Cors.model_validate(document))(exchange) is None
+    allowed = [("access-control-allow-origin", ORIGIN), ("access-control-expose-headers", "X-A")]
+    expected = [("x-a", "1"), *(allowed if origin == ORIGIN else []), ("vary", "origin")]
+    assert marked(exchange, [(b"x-a", b"1")]) == expected
+    assert marked(exchange, [(b"x-a", b"1")]) == expected
+
+
+@pytest.mark.parametrize("said", ["origin", "Accept, Origin", "*"])
+def test_what_says_already_that_it_depends_on_the_origin_does_not_say_so_twice(said):
+    for origin in (ORIGIN, ""):
+        found = actual({"allowOrigins": [ORIGIN]}, origin, [("vary", said)])
+        assert [value for name, value in found if name == "vary"] == [said]
 
 
 def test_what_others_asked_of_the_forwarder_stays_asked():
@@ -139,7 +168,7 @@ def test_what_others_asked_of_the_forwarder_stays_asked():
 @pytest.mark.parametrize("origin", ["https://other.test", ""])
 def test_other_responses_are_left_alone(origin):
     fields = [("access-control-allow-origin", "https://other")]
-    assert actual({"allowOrigins": [ORIGIN]}, origin, fields) == fields
+    assert actual({"allowOrigins": [ORIGIN]}, origin, fields) == [*fields, ("vary", "origin")]
 
 
 @pytest.mark.parametrize(("credentials", "exposed"), [(False, True), (True, False)])
