@@ -122,7 +122,7 @@ def _grpc_backends(route: Document[GRPCRoute], destinations: Destinations) -> It
 
 def _weightless(route: Document[Resource], at: Path, weights: Sequence[int]) -> Iterator[Problem]:
     if weights and not any(weights):
-        expected = "every weight is 0: every request of this rule is answered with 500"
+        expected = "every weight is 0: every request of this rule is answered with 503"
         yield warning(route, (*at, "backendRefs"), expected, "give a backend a weight")
 
 

@@ -20,7 +20,7 @@ from meshd.explain.question import Question, Said, Unaskable
 from meshd.filters.ext_authz import Gate
 from meshd.net.tls import Mode
 from meshd.proxy.admit import admit
-from meshd.proxy.rescue import NO_BACKEND, NO_ROUTE
+from meshd.proxy.rescue import NO_BACKEND, NO_ROUTE, NO_WEIGHT
 from meshd.snapshot import Plan
 
 DAY: Final = 86_400.0  # seconds
@@ -170,7 +170,7 @@ def _answer(exchange: Exchange, plan: Plan, reply: Reply | None) -> Answer:
     elif reply is NO_ROUTE:
         kind = "no route"
     else:
-        kind = "no backend" if reply is NO_BACKEND else "answered"
+        kind = "no backend" if reply in (NO_BACKEND, NO_WEIGHT) else "answered"
     location = next((value for name, value in reply.headers if name == b"location"), b"").decode("latin-1")
     return Answer(kind, reply.status, reply.details, verdict, route, location, exchange.delay)
 

@@ -41,7 +41,7 @@ OWN_STATUS: Final = {
     400: 13,
     401: 16,
     403: 7,
-    404: 5,
+    404: 12,  # there is no such method here (Gateway API: what no GRPCRoute takes is UNIMPLEMENTED)
     408: 4,
     409: 10,
     429: 8,

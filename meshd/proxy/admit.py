@@ -7,8 +7,8 @@ from random import Random
 
 from meshd.core.exchange import Exchange
 from meshd.core.reply import Reply
-from meshd.core.route import Target
-from meshd.proxy.rescue import LOOPED, NO_BACKEND, NO_ROUTE
+from meshd.core.route import Route, Target
+from meshd.proxy.rescue import LOOPED, NO_BACKEND, NO_ROUTE, NO_WEIGHT
 from meshd.routing.split import pick_target
 from meshd.snapshot import Plan
 from meshd.upstream.cluster import Cluster
@@ -35,9 +35,15 @@ def admit(exchange: Exchange, plan: Plan) -> tuple[Reply | None, Target | None, 
     target = pick_target(route, exchange, random)
     cluster = plan.clusters.get(target.cluster) if target is not None else None
     if target is None or cluster is None:
-        return NO_BACKEND, None, None
+        return _unserved(route, plan), None, None
     exchange.cluster = target.cluster
     for step in target.chain.on_request:
         if (reply := step(exchange)) is not None:
             return reply, None, None
     return None, target, cluster
+
+
+def _unserved(route: Route, plan: Plan) -> Reply:
+    """Why a route has no backend for a request: the one drawn is none, or none may be drawn of those there are."""
+    drained = not route.total_weight and any(target.cluster in plan.clusters for target in route.targets)
+    return NO_WEIGHT if drained else NO_BACKEND

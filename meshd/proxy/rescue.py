@@ -10,6 +10,7 @@ from meshd.core import flags, proxy_errors
 from meshd.core.errors import UNPROCESSED, ProxyError
 from meshd.core.exchange import Attempt
 from meshd.core.reply import Reply
+from meshd.http.grpc import UNAVAILABLE
 
 # Response flag → error type, for what does not carry the type of its cause.
 PROXY_STATUS_ERRORS = {
@@ -71,6 +72,15 @@ NO_BACKEND = Reply(
     "cluster_not_found",
     proxy_errors.DESTINATION_UNAVAILABLE,
     body=b"no valid backend for this route",
+    grpc_status=UNAVAILABLE,
+)
+# Nothing is wrong with the route: somebody drains it. The standard asks for 500 only where every backend is invalid.
+NO_WEIGHT = Reply(
+    503,
+    flags.NO_HEALTHY_UPSTREAM,
+    "every_backend_has_weight_0",
+    proxy_errors.DESTINATION_UNAVAILABLE,
+    body=b"every backend of this route has weight 0",
 )
 NO_CONNECT = Reply(
     501, flags.NO_ROUTE, "connect_not_served_here", proxy_errors.HTTP_REQUEST_DENIED, body=b"CONNECT is not served here"

@@ -190,7 +190,7 @@ MISTAKES = [
         "remove one of the two",
         1,
     ),
-    ("weight: 10", "weight: 0", "spec.rules[0].backendRefs", "answered with 500"),
+    ("weight: 10", "weight: 0", "spec.rules[0].backendRefs", "answered with 503"),
     (
         'source: {ipBlocks: ["10.0.0.0/8"]}',
         "source: {namespaces: [a], notNamespaces: [a]}",

@@ -159,7 +159,7 @@ def test_a_denial_is_a_status(echo):
 def test_a_host_nobody_knows_is_a_status(pair):
     with to(pair, "nobody.test") as client:
         error = client.status("Echo")
-        assert error.code() is Status.NOT_FOUND
+        assert error.code() is Status.UNIMPLEMENTED
         assert error.details() == "no route for this request"
 
 

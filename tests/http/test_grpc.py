@@ -118,7 +118,7 @@ def test_a_status_field(value, status):
         (FOREIGN_STATUS, 400, 13),
         (FOREIGN_STATUS, 404, 12),
         (FOREIGN_STATUS, 429, 14),
-        (OWN_STATUS, 404, 5),
+        (OWN_STATUS, 404, 12),
         (OWN_STATUS, 429, 8),
         (OWN_STATUS, 504, 4),
     ],
