@@ -14,7 +14,9 @@ from typing import Final
 
 from meshd.filters.buckets import Buckets, octets
 
-FIELDS: Final = 8
+FIELDS: Final = 9
+ASKED: Final = 1
+ANSWERED: Final = 2
 UNRESPONSIVE: Final = 3.0  # seconds without a heartbeat after which health says so
 
 
@@ -39,6 +41,7 @@ class Status:
     restarts: int
     log_dropped: int = 0  # lines of all who had this row
     log_coalesced: int = 0
+    question: int = 0  # of the watchdog: ASKED, or ANSWERED
 
     def is_responsive(self, now: float) -> bool:
         """Whether it showed life lately."""
@@ -61,6 +64,7 @@ class Row:
         self._cells[1] = float(Phase.STARTING)
         self._cells[3] = self._cells[4] = now
         self._cells[5] = float(restarts)
+        self._cells[8] = 0.0
 
     def end(self) -> None:
         """It is gone."""
@@ -88,11 +92,24 @@ class Row:
         self._cells[7] += counts[1] - coalesced
         self._log_counts = counts
 
+    def ask(self) -> None:
+        """The supervisor wants to know why it does not answer."""
+        self._cells[8] = float(ASKED)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the supervisor does, and has no answer yet."""
+        return self._cells[8] == ASKED
+
+    def answered(self) -> None:
+        """It has said what there is to say."""
+        self._cells[8] = float(ANSWERED)
+        self.ring()
+
     def status(self) -> Status:
         """A copy."""
         pid, phase, generation, heartbeat, started, *counts = self._cells
-        restarts, dropped, coalesced = map(int, counts)
-        return Status(int(pid), Phase(int(phase)), int(generation), heartbeat, started, restarts, dropped, coalesced)
+        return Status(int(pid), Phase(int(phase)), int(generation), heartbeat, started, *map(int, counts))
 
     def __repr__(self) -> str:
         status = self.status()

@@ -323,6 +323,8 @@ def run_controller(start: ControllerStart, source: Source) -> int:
     """Work until told to stop, and return the exit code."""
 
     async def main() -> None:
+        if start.stall is not None:
+            start.stall.listen(start.board.controller, lambda _frame: ())
         await Controller(start, source).run()
 
     trio.run(main)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from meshd.compile import compile_snapshot
+from meshd.core.exchange import Exchange
 from meshd.filters.key_ring import KeyRing
 from meshd.process.start import Accepted, WorkerStart
 from meshd.proxy.server import Server
@@ -53,6 +54,10 @@ class ServerPath:
     def wanted_keys(self) -> list[str]:
         """The key sets that a token's key was missing from since this was asked last."""
         return self._shared.key_ring.take_wanted()
+
+    def under_way(self) -> list[Exchange]:
+        """The exchanges that have begun and not ended."""
+        return self._server.under_way()
 
     def statistics(self) -> dict[str, object]:
         """The server's."""

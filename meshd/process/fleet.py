@@ -5,7 +5,7 @@ may have changed, tells it which processes ended, and asks `deadline` when to lo
 so that every rule below can be tested without a process.
 
 Rule 1: a child that ends is started again, with backoff; its listening sockets and its channel stayed open meanwhile.
-Rule 2: a child whose heartbeat stands still is killed, and then rule 1 holds for it.
+Rule 2: a child whose heartbeat stands still is asked what it is doing (`stall.py`) and killed, and then rule 1 holds.
 Rule 3: a fleet that cannot become ready gives up, so that a broken start ends and a broken reload leaves the old fleet.
 Rule 4: at the end workers go first and the controller last, because it receives what they still have to report.
 """
@@ -18,10 +18,11 @@ from typing import Final, Protocol
 
 from meshd.process.announce import described
 from meshd.process.backoff import Backoff
-from meshd.process.board import Board, Row
+from meshd.process.board import ANSWERED, Board, Row
 from meshd.process.channel import pair
 from meshd.process.child import cause
 from meshd.process.listeners import ADMIN, Listeners
+from meshd.process.stall import GRACE, QUESTION, Stall
 from meshd.process.start import Accepted, ControllerStart, WorkerStart
 
 HANG: Final = 10.0  # seconds without a heartbeat after which a process is killed
@@ -68,7 +69,7 @@ class Stage(Enum):
 class Child:
     """One place in the fleet and the process in it, if there is one."""
 
-    __slots__ = ("backoff", "body", "due", "ends", "is_killed", "keep", "pid", "role", "row", "started")
+    __slots__ = ("backoff", "body", "due", "ends", "is_killed", "keep", "pid", "role", "row", "stall", "started")
 
     def __init__(self, role: str, row: Row, body: Callable[[], int], keep: Callable[[], frozenset[int]]) -> None:
         self.role = role
@@ -81,6 +82,7 @@ class Child:
         self.due = 0.0  # when it is to be started; infinite for never again
         self.ends = 0
         self.is_killed = False  # by us, and not yet waited for
+        self.stall = Stall()
 
     def __repr__(self) -> str:
         return f"<Child {self.role} {self.pid or 'not running'}>"
@@ -116,6 +118,7 @@ class Fleet:
     def deadline(self) -> float:
         """When to look again at the latest."""
         due = [child.due for child in self.children if not child.pid]
+        due += [child.stall.asked + GRACE for child in self.children if child.pid and child.stall.asked]
         bound = self._stop_by if self.stage is Stage.STOPPING and not self.controller.is_killed else float("inf")
         if self.stage is Stage.DRAINING and any(child.pid and not child.is_killed for child in self.workers):
             bound = self.board.drain_deadline + HARD_STOP
@@ -189,7 +192,8 @@ class Fleet:
     def descriptors(self) -> list[int]:
         """Everything the supervisor holds open for this fleet, but for its listening sockets."""
         ends = [end.fileno() for two in (*self.channels, self.control) for end in two]
-        return [*ends, self.board.bell]
+        stalls = [each for child in self.children for each in child.stall.descriptors()]
+        return [*ends, self.board.bell, *stalls]
 
     def close(self) -> None:
         """Give back what `descriptors` lists."""
@@ -197,6 +201,8 @@ class Fleet:
             for end in two:
                 end.close()
         self.board.close()
+        for child in self.children:
+            child.stall.close()
 
     def _worker(self, slot: int) -> Child:
         return Child(
@@ -206,7 +212,10 @@ class Fleet:
     def _work(self, slot: int) -> int:
         sockets = self.listeners.of_slot(slot)
         row = self.board.workers[slot]
-        return self._roles.work(WorkerStart(slot, self.accepted, sockets, self.channels[slot][0], row, self.board))
+        stall = self.workers[slot].stall
+        return self._roles.work(
+            WorkerStart(slot, self.accepted, sockets, self.channels[slot][0], row, self.board, stall)
+        )
 
     def _control(self) -> int:
         admin = self.listeners.bound.get(ADMIN)
@@ -219,30 +228,41 @@ class Fleet:
                 workers=ends,
                 supervisor=self.control[1],
                 board=self.board,
+                stall=self.controller.stall,
             )
         )
 
     def _worker_keeps(self, slot: int) -> frozenset[int]:
         sockets = self.listeners.of_slot(slot)
         own = [sock.fileno() for each in sockets.values() for sock in each]
-        return frozenset([*own, self.channels[slot][0].fileno(), self.board.bell])
+        stall = self.workers[slot].stall.descriptors()
+        return frozenset([*own, self.channels[slot][0].fileno(), self.board.bell, *stall])
 
     def _controller_keeps(self) -> frozenset[int]:
         admin = self.listeners.bound.get(ADMIN)
         own = [admin.slot(0).fileno()] if admin is not None else []
         ends = [theirs.fileno() for _, theirs in self.channels]
-        return frozenset([*own, *ends, self.control[1].fileno(), self.board.bell])
+        stall = self.controller.stall.descriptors()
+        return frozenset([*own, *ends, self.control[1].fileno(), self.board.bell, *stall])
 
     def _start(self, child: Child, now: float) -> None:
         child.row.begin(now, child.ends)
         child.started = now
         child.is_killed = False
+        child.stall.begin()
         child.pid = self._kernel.fork(child.role, child.body, child.keep())
 
     def _watch(self, child: Child, now: float) -> None:
-        silent = now - child.row.status().heartbeat
-        if silent > HANG:
-            log.error("%s (pid %d) has not answered for %.1f s: killing it", child.role, child.pid, silent)
+        status, stall = child.row.status(), child.stall
+        silent = now - status.heartbeat
+        if silent > HANG - GRACE and not stall.asked:
+            stall.asked = now
+            child.row.ask()
+            self._kernel.kill(child.pid, QUESTION)
+            self._kernel.kill(child.pid, signal.SIGCONT)
+        elif stall.asked and (status.question == ANSWERED or now - stall.asked >= GRACE):
+            told = "".join(f"\n{line}" for line in stall.text().splitlines())
+            log.error("%s (pid %d) has not answered for %.1f s: killing it%s", child.role, child.pid, silent, told)
             self._kill(child)
 
     def _ended(self, child: Child, status: int, now: float) -> None:

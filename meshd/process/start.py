@@ -11,6 +11,7 @@ from meshd.config.proxy import Proxy
 from meshd.identity.credentials import Credentials
 from meshd.process.board import Board, Row
 from meshd.process.channel import Channel, Message
+from meshd.process.stall import Stall
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class WorkerStart:
     controller: Channel
     row: Row
     board: Board
+    stall: Stall | None = None  # asks for the last words
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +82,4 @@ class ControllerStart:
     workers: tuple[Channel, ...]
     supervisor: Channel
     board: Board
+    stall: Stall | None = None

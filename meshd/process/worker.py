@@ -14,20 +14,24 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, is_dataclass, replace
+from types import FrameType
 from typing import Final, Protocol
 
 import trio
 
 from meshd.config.errors import ConfigError
+from meshd.core import flags
 from meshd.core.cells import Cells
+from meshd.core.exchange import Exchange
 from meshd.net import wait
 from meshd.process.board import Phase
 from meshd.process.channel import Message
 from meshd.process.clock import monotonic
 from meshd.process.log import counts, look_after, set_level
 from meshd.process.source import Source, renewed
+from meshd.process.stall import described, serving_in
 from meshd.process.start import Accepted, WorkerStart, fetched_keys
 from meshd.telemetry.records import Recorder
 from meshd.telemetry.report import Report
@@ -63,6 +67,9 @@ class DataPath(Protocol):
 
     def wanted_keys(self) -> list[str]:
         """The key sets, by URI, that a token's key was missing from since this was asked last."""
+
+    def under_way(self) -> list[Exchange]:
+        """The exchanges that have begun and not ended."""
 
     def statistics(self) -> dict[str, object]:
         """What the admin page shows of this worker."""
@@ -106,6 +113,8 @@ class Worker:
 
     async def run(self) -> None:
         """Serve until drained."""
+        if self._start.stall is not None:
+            self._start.stall.listen(self._start.row, self._explain_stall)
         async with trio.open_nursery() as nursery:
             await nursery.start(self._wait_for_the_end, nursery.cancel_scope)
             nursery.start_soon(self._listen)
@@ -166,6 +175,18 @@ class Worker:
     def _say_last_words(self) -> None:
         self._recorder.flush(trio.current_time(), force=True)
         self._report.push()
+
+    def _explain_stall(self, frame: FrameType | None) -> Iterator[str]:
+        """The last words of a worker that is about to be killed, from wherever it stands: what it serves, each with a
+        record of its own, and whatever it has not sent yet."""
+        now, under_way = wait.now(), self._path.under_way()
+        yield from described(under_way, serving_in(frame), now)
+        for exchange in under_way:
+            exchange.ended = now
+            exchange.flag(flags.INTERNAL)
+            exchange.details = "worker_stalled"
+            self._recorder.finish(exchange, now)
+        self._say_last_words()
 
     def _take_set(self, message: Message) -> None:
         _, generation, body, reread = message

@@ -266,6 +266,10 @@ class Http1Downstream:
         self.codec.must_close = True
         return DownstreamError(0, flags.DOWNSTREAM_GONE, f"{Cut.GONE.value}{{{error}}}")
 
+    def under_way(self) -> list[Exchange]:
+        """The exchange that has begun and not ended."""
+        return [] if self.flight is None else [self.flight.exchange]
+
     def retire(self) -> None:
         """Its peer would not be let in any more: end it, after the exchange if there is one."""
         self.codec.must_close = True

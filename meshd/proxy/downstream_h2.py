@@ -137,6 +137,10 @@ class Http2Downstream:
         if session.drained and not self.flights:
             self.link.close("draining")
 
+    def under_way(self) -> list[Exchange]:
+        """The exchanges that have begun and not ended."""
+        return [flight.exchange for flight in tuple(self.flights.values())]
+
     def retire(self) -> None:
         """Its peer would not be let in any more: no new exchange, and the end after those under way."""
         self._retired = True

@@ -7,6 +7,7 @@ from weakref import WeakSet
 
 import trio
 
+from meshd.core.exchange import Exchange
 from meshd.core.peer import Peer
 from meshd.net import wait
 from meshd.net.accept import accept_each
@@ -132,6 +133,10 @@ class Server:
         for cluster in self.snapshot.clusters.values():
             cluster.close()
         self._drained.set()
+
+    def under_way(self) -> list[Exchange]:
+        """The exchanges that have begun and not ended."""
+        return [exchange for connection in tuple(self.connections) for exchange in connection.under_way()]
 
     def statistics(self) -> dict[str, object]:
         """What the admin page shows of this worker."""

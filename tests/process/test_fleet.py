@@ -12,6 +12,7 @@ from meshd.process.backoff import LONGEST
 from meshd.process.board import Phase
 from meshd.process.fleet import GIVE_UP, HANG, HARD_STOP, LAST_WORDS, TICK, Fleet, Stage
 from meshd.process.listeners import Listeners
+from meshd.process.stall import GRACE, QUESTION
 
 KILLED = signal.SIGKILL
 EXITED_0 = 0
@@ -123,10 +124,27 @@ def test_a_silent_worker_is_killed_once_and_its_siblings_are_not(sidecar):
     for now in range(1, int(HANG) + 3):
         sidecar.beat(float(now), "worker-1", "controller")
         sidecar.fleet.tick(float(now))
-    assert sidecar.kernel.sent == [("worker-0", KILLED)]
+    asked = [("worker-0", QUESTION), ("worker-0", signal.SIGCONT)]
+    assert sidecar.kernel.sent == [*asked, ("worker-0", KILLED)]
     sidecar.ends("worker-0", HANG + 3)
     sidecar.fleet.tick(HANG + 3)
     assert sidecar.started() == ["controller", "worker-0", "worker-1"]
+
+
+def test_a_silent_worker_is_killed_as_soon_as_it_has_said_its_last_words(sidecar):
+    sidecar.beat(HANG, "worker-1", "controller")
+    for now in range(1, int(HANG)):
+        sidecar.fleet.tick(float(now))
+    assert sidecar.kernel.sent == []
+    sidecar.fleet.tick(HANG - GRACE + 0.1)
+    assert sidecar.child("worker-0").row.is_asked
+    assert sidecar.fleet.deadline() <= HANG + 0.1
+    sidecar.child("worker-0").row.answered()
+    sidecar.fleet.tick(HANG - GRACE + 0.2)
+    assert sidecar.kernel.sent[-1] == ("worker-0", KILLED)
+    sidecar.ends("worker-0", HANG)
+    sidecar.fleet.tick(HANG)
+    assert not sidecar.child("worker-0").row.is_asked
 
 
 def test_nobody_is_blamed_for_silence_while_we_were_stopped_ourselves(sidecar):

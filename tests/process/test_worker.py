@@ -33,6 +33,7 @@ class FakePath:
         self.refuse = None
         self.slow = False
         self.parted = False
+        self.exchanges = []
         self.keys = []
         self.wanted = []
         self.drained = trio.Event()
@@ -61,6 +62,9 @@ class FakePath:
     def wanted_keys(self):
         wanted, self.wanted = self.wanted, []
         return wanted
+
+    def under_way(self):
+        return self.exchanges
 
     def statistics(self):
         return {"connections": 3, "pool": Pool()}
