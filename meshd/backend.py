@@ -44,6 +44,7 @@ def backend_of(known: KnownPort, policy: BackendPolicy | None, chain: Chain, sti
         budget_per_second=retry.budget.min_per_second if retry.budget is not None else 1e9,
         budget_window=retry.budget.window if retry.budget is not None else 10.0,
         connect_timeout=spec.connect_timeout,
+        quick_ack=spec.socket.quick_ack,
         protocol=toward,
     )
     route = Route(

@@ -193,7 +193,7 @@ class Clusters:
         if before is not None and (before.settings is settings or before.settings == settings):
             self.built[name] = before
         else:
-            connect = Connector(self._dialler, settings.connect_timeout)
+            connect = Connector(self._dialler, settings.connect_timeout, quick_ack=settings.quick_ack)
             self.built[name] = Cluster(
                 name, [each.endpoint() for each in places], connect, settings, self._workload.random
             )

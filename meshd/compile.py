@@ -203,6 +203,7 @@ class _Compiler:
             services=services,
             fixed=fixed,
             tcp_cluster=tcp_cluster,
+            quick_ack=outbound.quick_ack,
         )
 
     def _named(self, host: str, port: int, field: str) -> Backend:
@@ -228,7 +229,9 @@ class _Compiler:
             expected = f"a certificate source, for PeerAuthentication asks for mutual TLS here ({mode.name})"
             raise self._workload.mistake("spec.identity", "nothing", expected)
         cluster = f"app:{inbound.app}"
-        settings = replace(APP_SETTINGS, protocol=TOWARD_APP.get(inbound.protocol, "auto"))
+        settings = replace(APP_SETTINGS, protocol=TOWARD_APP.get(inbound.protocol, "auto"), quick_ack=inbound.quick_ack)
+        if cluster in self._clusters.built and self._clusters.built[cluster].settings != settings:
+            cluster = f"{cluster}/{name}"  # two ways to the same app
         self._clusters.add(cluster, (Place(inbound.app.host, inbound.app.port),), settings)
         scope = self._workload.scope(port)
         yield from self._admission.read(scope)
@@ -261,6 +264,7 @@ class _Compiler:
             services={},
             fixed=RouteTable([Candidate(ANY_PATH, 0, route)]),
             tcp_cluster=cluster,
+            quick_ack=inbound.quick_ack,
             gate=gate,
             chain=chain if gate is not None else self._admission.tokens(scope) + chain,
         )

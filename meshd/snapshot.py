@@ -29,6 +29,7 @@ class Plan:
     fixed: RouteTable | None = None  # inbound, or a port that is one service's own: whatever the authority says
     tcp_cluster: str = ""  # where raw connections of this listener go
     gate: Gate | None = None  # inbound: authorizers outside, asked before everything else
+    quick_ack: bool = True  # acknowledge at once what a client without TLS has sent of an unfinished request
     chain: Chain = EMPTY_CHAIN  # run before routing; inbound: who may do what
 
     def table(self, authority: bytes) -> RouteTable | None:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from meshd.config.authorization import AuthorizationPolicy
+from meshd.config.backend_policy import SocketOptions
 from meshd.config.documents import Document, Documents
 from meshd.config.errors import ConfigError, Path, Problem
 from meshd.config.grpc_route import GRPCBackendRef, GRPCHeaderMatch, GRPCMatch, GRPCRule
@@ -161,12 +162,23 @@ def _backends(documents: Documents) -> Iterator[Problem]:
         spec = document.model.spec
         asked: tuple[tuple[bool, Path, str], ...] = (
             (spec.health_check is not None, ("healthCheck",), "active health checking"),
-            (spec.has("socket"), ("socket",), "a choice of socket options"),
+            *_sockets(spec.socket),
             (spec.tls.early_data, ("tls", "earlyData"), "early data"),
         )
         for is_asked, at, what in asked:
             if is_asked:
                 yield _problem(document, ("spec", *at), f"{what} {WHY}")
+
+
+def _sockets(given: SocketOptions) -> Iterator[tuple[bool, Path, str]]:
+    """Options other than those that are set."""
+    for name, field in (
+        ("keepalive", "keepalive"),
+        ("user_timeout", "userTimeout"),
+        ("no_delay", "noDelay"),
+        ("fast_open", "fastOpen"),
+    ):
+        yield given.has(name), ("socket", field), "a choice of this socket option"
 
 
 def _problem(document: Document[Resource], at: Path, expected: str) -> Problem:

@@ -135,7 +135,8 @@ rules:
     ("part", "field"),
     [
         ("healthCheck: {tcp: {}}", "spec.healthCheck"),
-        ("socket: {noDelay: false}", "spec.socket"),
+        ("socket: {noDelay: false}", "spec.socket.noDelay"),
+        ("socket: {quickAck: false}", ""),
         ("tls: {earlyData: true}", "spec.tls.earlyData"),
         ("retry: {perTryIdleTimeout: 1s}", ""),
         ("tls: {resumption: true}", ""),

@@ -79,6 +79,16 @@ def tune(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
 
 
+def acknowledge(sock: socket.socket) -> None:
+    """Acknowledge what has come now and not up to 40 ms later. A peer that writes a head and its body separately, with
+    Nagle's algorithm on (RFC 9293 section 3.7.4), holds the body back until then. The kernel forgets about it with the
+    next write, so this is said again at each read that leaves a message unfinished."""
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+    except OSError:
+        pass  # a unix socket, or one that is gone: the next read says so
+
+
 # What accept() reports of one connection that did not come to be; the listener is fine (accept(2), ERROR HANDLING).
 TRANSIENT: Final = frozenset(
     {

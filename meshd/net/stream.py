@@ -17,6 +17,7 @@ from meshd.core.errors import StreamBroken
 from meshd.core.tls_session import TlsSession
 from meshd.identity.peer import PeerIdentity
 from meshd.net import wait
+from meshd.net.sockets import acknowledge
 
 CHUNK = 81920  # octets collected at most by one `receive`: a body of 64 KiB and its head come in one
 RECORD = 16384  # the most that one TLS record holds (RFC 8446 section 5.1)
@@ -32,6 +33,7 @@ class Stream(Protocol):
     """What the data path needs of a connection."""
 
     fd: int
+    quick_ack: bool  # whether `acknowledge` does anything
 
     async def receive(self) -> bytes:
         """Wait for bytes and return what is there, `CHUNK` at most; empty at the peer's orderly end."""
@@ -41,6 +43,10 @@ class Stream(Protocol):
 
     async def send_eof(self) -> None:
         """Say that nothing more will be written; reading goes on."""
+
+    def acknowledge(self) -> None:
+        """Have the kernel acknowledge what came at once, where `quick_ack` says so: for who reads a message that is not
+        whole yet, because its sender may wait for that before it sends the rest."""
 
     def is_gone(self) -> bool:
         """Whether the peer has closed or reset, even while bytes of it wait unread. One cheap system call."""
@@ -64,10 +70,11 @@ class Stream(Protocol):
 class PlainStream:
     """TCP or a unix socket as it is."""
 
-    __slots__ = ("_reason", "fd", "sock")
+    __slots__ = ("_reason", "fd", "quick_ack", "sock")
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, quick_ack: bool = False) -> None:
         self.sock = sock
+        self.quick_ack = quick_ack
         self.fd = sock.fileno()
         self._reason = "closed"
 
@@ -113,6 +120,10 @@ class PlainStream:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError as error:
             raise self._broken(error) from error
+
+    def acknowledge(self) -> None:
+        if self.quick_ack:
+            acknowledge(self.sock)
 
     def is_gone(self) -> bool:
         return has_hung_up(self.fd)
@@ -162,7 +173,7 @@ class TlsStream:
     call; whatever does not simply succeed goes through those methods' own judge.
     """
 
-    __slots__ = ("_reason", "_seen", "_ssl", "connection", "fd", "identity", "session", "sock")
+    __slots__ = ("_reason", "_seen", "_ssl", "connection", "fd", "identity", "quick_ack", "session", "sock")
 
     def __init__(
         self,
@@ -174,6 +185,7 @@ class TlsStream:
         self.sock = sock
         self.identity = identity  # what the peer proved
         self.session = session  # that, and what was agreed on, for those who tell of it
+        self.quick_ack = False
         self.connection = connection
         self.fd = sock.fileno()
         self._ssl = connection._ssl  # noqa: SLF001  # alive as long as `connection`
@@ -272,6 +284,10 @@ class TlsStream:
                     await wait.writable(self.fd)
         except (OSError, SSL.Error, wait.Closed) as error:
             raise self._broken(error) from error
+
+    def acknowledge(self) -> None:
+        if self.quick_ack:
+            acknowledge(self.sock)
 
     def is_gone(self) -> bool:
         return has_hung_up(self.fd)

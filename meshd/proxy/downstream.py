@@ -92,6 +92,8 @@ class Http1Downstream:
             while event is None:
                 if self.listener.draining and self.phase is Phase.IDLE and not codec.buffered:
                     return None
+                if codec.buffered:
+                    self.stream.acknowledge()
                 data = await self.stream.receive()
                 if not data and not codec.buffered:
                     return None
@@ -219,6 +221,7 @@ class Http1Downstream:
             if self.phase is Phase.LINGER:
                 raise self._gone(StreamBroken("answered"))
             self.reading = True
+            self.stream.acknowledge()
             try:
                 data = await self.stream.receive()
             except StreamBroken as error:

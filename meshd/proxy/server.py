@@ -204,12 +204,12 @@ class Server:
         """The connection's stream and who is at its other end. Raises `HandshakeFailed`."""
         plan, identity = listener.plan, self.snapshot.identity
         if not plan.inbound or plan.mode is Mode.DISABLE:
-            return PlainStream(sock), peer_of(sock, None)
+            return PlainStream(sock, quick_ack=plan.quick_ack), peer_of(sock, None)
         limit = SocketDeadline(wait.now() + self.limits.handshake, sock)
         self.sweeper.add(limit)
         try:
             if plan.mode is Mode.PERMISSIVE and not await _speaks_tls(sock):
-                return PlainStream(sock), peer_of(sock, None)
+                return PlainStream(sock, quick_ack=plan.quick_ack), peer_of(sock, None)
             if identity is None:
                 raise HandshakeFailed("no-credentials", "this sidecar has no certificates", certificate=False)
             handshake = await identity.accept(sock)

@@ -51,6 +51,7 @@ class Tunnel:
         if first:
             await sink.send(first)
         while data := await source.receive():
+            source.acknowledge()  # nobody knows where a message of this protocol ends
             flight.touch(wait.now())
             octets += len(data)
             await sink.send(data)

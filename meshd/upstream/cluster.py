@@ -50,6 +50,7 @@ class ClusterSettings:
     budget_per_second: float = 10.0
     budget_window: float = 10.0
     connect_timeout: float = 1.0
+    quick_ack: bool | None = None  # whether a part of a response is acknowledged at once; None: where there is no TLS
     protocol: Protocol = "auto"  # toward the endpoints; auto: see `Cluster.pool`
 
 

@@ -1,6 +1,6 @@
 """From an endpoint to a pooled connection: dial, then speak the endpoint's protocol."""
 
-from meshd.core.endpoint import Endpoint
+from meshd.core.endpoint import Endpoint, Tls
 from meshd.net import wait
 from meshd.net.dial import Dialler
 from meshd.net.stream import TlsStream
@@ -13,10 +13,11 @@ from meshd.upstream.http2 import Http2Connection
 class Connector:
     """What a cluster's pools call to get a connection. Raises `UpstreamError`."""
 
-    __slots__ = ("dialler", "timeout")
+    __slots__ = ("dialler", "quick_ack", "timeout")
 
-    def __init__(self, dialler: Dialler, timeout: float) -> None:
+    def __init__(self, dialler: Dialler, timeout: float, *, quick_ack: bool | None = None) -> None:
         self.dialler = dialler
+        self.quick_ack = quick_ack  # None: where there is no TLS, for there an app may answer and no sidecar
         self.timeout = timeout  # seconds, TLS and the server's first word of HTTP/2 included
 
     async def __call__(self, endpoint: Endpoint, *, http2: bool = False) -> Connection:
@@ -25,10 +26,11 @@ class Connector:
         With `http2` one that speaks HTTP/2, unless the endpoint speaks TLS and chose HTTP/1.1. Without TLS there is
         nothing to choose by: HTTP/2 is spoken with prior knowledge (RFC 9113 section 3.3).
         """
-        if not http2:
-            return Http1Connection(await self.dialler.dial(endpoint, self.timeout), wait.now())
         deadline = wait.now() + self.timeout
-        stream = await self.dialler.dial(endpoint, self.timeout, (H2, HTTP1))
+        stream = await self.dialler.dial(endpoint, self.timeout, (H2, HTTP1) if http2 else (HTTP1,))
+        stream.quick_ack = endpoint.tls is Tls.PLAIN if self.quick_ack is None else self.quick_ack
+        if not http2:
+            return Http1Connection(stream, wait.now())
         if isinstance(stream, TlsStream) and stream.protocol != H2:
             return Http1Connection(stream, wait.now())
         connection = Http2Connection(stream, wait.now(), self.dialler.sweeper)

@@ -124,6 +124,8 @@ class Http1Connection:
         self.stream.abort(reason)
 
     async def _receive(self) -> None:
+        if self.responding:  # and the response is not whole
+            self.stream.acknowledge()
         try:
             data = await self.stream.receive()
         except StreamBroken as error:

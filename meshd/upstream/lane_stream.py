@@ -7,11 +7,12 @@ from meshd.upstream.lane import Lane
 class LaneStream:
     """Its octets; the socket is shared with other streams."""
 
-    __slots__ = ("_lane", "fd")
+    __slots__ = ("_lane", "fd", "quick_ack")
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
         self.fd = -1  # none of its own
+        self.quick_ack = False
 
     async def receive(self) -> bytes:
         """Wait for octets; empty at the peer's orderly end."""
@@ -25,6 +26,9 @@ class LaneStream:
     async def send_eof(self) -> None:
         """End our side of the stream."""
         self._lane.finish([])
+
+    def acknowledge(self) -> None:
+        """Nothing: that is for who reads the connection."""
 
     def is_gone(self) -> bool:
         """Whether the stream is over."""

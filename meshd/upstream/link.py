@@ -124,6 +124,8 @@ class Link:
                 for event in session.receive(data, now):
                     self._hear(event)
                 self._ringing.set()
+                if self.lanes:
+                    stream.acknowledge()
         except StreamBroken as error:
             self.lose(str(error))
         finally:

@@ -181,3 +181,14 @@ def plain_tcp_pair() -> tuple[PlainStream, PlainStream]:
     left.setblocking(False)
     right.setblocking(False)
     return PlainStream(left), PlainStream(right)
+
+
+async def test_a_unix_socket_has_nothing_to_acknowledge():
+    left, right = plain_pair()
+    left.quick_ack = True
+    left.acknowledge()
+    await right.send(b"on")
+    assert await left.receive() == b"on"
+    left.close()
+    left.acknowledge()  # nor has one that is closed
+    right.close()

@@ -18,6 +18,9 @@ class Side:
         self.eof = False
         self.aborted = trio.Event()
 
+    def acknowledge(self):
+        pass
+
     async def receive(self):
         await trio.lowlevel.checkpoint()
         piece = self.incoming.pop(0)

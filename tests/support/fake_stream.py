@@ -12,14 +12,21 @@ class FakeStream:
         self.fails_at = fails_at
         self.unsent = unsent
         self.sent = []
+        self.read = 0
         self.fd = 3
+        self.quick_ack = False
         self.stale = self.quiet = False
         self.aborted = ""
+        self.acknowledged = []  # after how many reads
+
+    def acknowledge(self):
+        self.acknowledged.append(self.read)
 
     async def receive(self):
         piece = self.incoming.pop(0) if self.incoming else StreamBroken("connection reset")
         if isinstance(piece, Exception):
             raise piece
+        self.read += 1
         return piece
 
     async def send(self, data):

@@ -16,6 +16,7 @@ class Joined:
     def __init__(self, peer=None, *, early=b""):
         self.peer = peer
         self.fd = -1
+        self.quick_ack = False
         self.writes = []  # as they were begun
         self.aborted = ""  # why, once it was
         self._full = False
@@ -44,6 +45,9 @@ class Joined:
         if self.peer is not None:
             self.peer.hear(bytes(data))
             self.carry()
+
+    def acknowledge(self):
+        """Nothing: there is no kernel between."""
 
     def is_gone(self):
         return bool(self._broken) or self._ended

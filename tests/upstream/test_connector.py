@@ -42,6 +42,33 @@ async def test_a_connection_that_carries_an_exchange():
     assert [each.target for each in origin.requests] == ["/it"]
 
 
+@pytest.mark.parametrize("http2", [False, True])
+@pytest.mark.parametrize(
+    ("asked", "secure", "is_quick"),
+    [
+        (None, False, True),
+        (None, True, False),
+        (True, True, True),
+        (False, False, False),
+    ],
+)
+async def test_parts_of_a_response_are_acknowledged_at_once_where_an_app_may_answer(
+    credentials, asked, secure, is_quick, http2
+):
+    async def run():
+        server = Http2Server(TlsIdentity(credentials, (H2,) if http2 else ()) if secure else None)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.run)
+            identity = TlsIdentity(credentials)
+            connector = Connector(Dialler(Sweeper(), identity), 5.0, quick_ack=asked)
+            connection = await connector(server.endpoint(), http2=http2)
+            stream = connection.link.stream if http2 else connection.stream
+            assert stream.quick_ack is is_quick
+            connection.close()
+
+    await in_background(run)
+
+
 async def test_a_closed_port_is_a_failure_before_anything_was_sent():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

@@ -66,6 +66,19 @@ def test_a_response_is_the_same_however_it_arrives(step):
     trio.run(exchange)
 
 
+@pytest.mark.parametrize(
+    ("pieces", "acknowledged"),
+    [((OK,), []), ((OK[:10], OK[10:]), [1]), ((OK[:-2], b"o", b"k"), [1, 2])],
+)
+async def test_what_came_is_acknowledged_when_the_rest_of_the_response_is_waited_for(pieces, acknowledged):
+    """An app that writes head and body separately holds the body until its head is acknowledged."""
+    connection = make_connection(*pieces)
+    await connection.send_request(request(), b"", end=True)
+    await read_response(connection)
+    assert connection.stream.acknowledged == acknowledged
+    assert connection.reusable
+
+
 async def test_a_streamed_body_with_trailers():
     connection = make_connection(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\na: b\r\n\r\n")
     await connection.send_request(post(), b"one", end=False)
