@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from meshd.cli.ca_show import show_authority, show_certificates, show_issued, utc
+from meshd.cli.exit_codes import NO
+from meshd.cli.failure import Parser, fail
 from meshd.identity import rotation
 from meshd.identity.ca import LEAF_TTL, ROOT_TTL, Authority, CaError, Order, Setup
 from meshd.identity.credentials import CredentialError, Credentials, load_credentials
@@ -46,9 +48,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The same commands without `meshd` before them, as certs/ca.py offers them."""
-    parser = argparse.ArgumentParser(prog="ca.py", description="A small CA for a mesh of workloads.")
+    parser = Parser(prog="ca.py", description="A small CA for a mesh of workloads.")
     _add_commands(parser)
-    return run(parser.parse_args(argv))
+    arguments = sys.argv[1:] if argv is None else argv
+    Parser.as_json = "--json" in arguments
+    return run(parser.parse_args(arguments))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,18 +61,16 @@ def run(args: argparse.Namespace) -> int:
     try:
         outcome = command(args, time.time())
     except (CaError, InvalidSpiffeId) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return fail(args, str(error), NO)
     except OSError as error:
-        print(f"error: {error.filename or args.ca}: {error.strerror}", file=sys.stderr)
-        return 1
+        return fail(args, f"{error.filename or args.ca}: {error.strerror}", NO)
     print(json.dumps(outcome.document, indent=2) if args.json else outcome.text)
     return outcome.status
 
 
 def _add_commands(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    command = _command(commands, "init", _init, "make a new CA", home="--out")
+    command = _command(commands, "init", _init, "make a new CA", "--out")
     command.add_argument("--trust-domain", default="cluster.local", help="of all identities (default: %(default)s)")
     command.add_argument("--ttl", type=_seconds, default=ROOT_TTL, help="life of the root (default: 3650d)")
     command.add_argument("--intermediate", action="store_true", help="issue by an intermediate, so that ca.key can go")
@@ -109,11 +111,10 @@ def _command(
     name: str,
     run_command: Callable[[argparse.Namespace, float], Outcome],
     text: str,
-    *,
-    home: str = "--ca",
+    *also: str,
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=text, description=text)
-    parser.add_argument(home, dest="ca", type=Path, default=HOME, help="folder of the CA (default: %(default)s)")
+    parser.add_argument("--ca", *also, dest="ca", type=Path, default=HOME, help="its folder (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(ca_command=run_command)
     return parser
@@ -194,15 +195,25 @@ def _show(args: argparse.Namespace, now: float) -> Outcome:
 def _verify(args: argparse.Namespace, now: float) -> Outcome:
     with Authority.open(args.ca) as authority:
         folders: Sequence[Path] = args.folders or authority.folders()
-        trust_domain = authority.index.trust_domain
+        index = authority.index
     members: list[tuple[Path, Credentials]] = []
     problems: list[str] = []
+    revoked: dict[Path, str] = {}
     for folder in folders:
         try:
-            members.append((folder, load_credentials(folder, trust_domain, now)))
+            found = load_credentials(folder, index.trust_domain, now)
         except CredentialError as error:
             problems.append(str(error))
-    problems += map(str, find_distrust(members, now))
+            continue
+        members.append((folder, found))
+        record = index.find(found.leaf.serial_number)
+        if record is None or record.spiffe_id != str(found.spiffe_id):
+            problems.append(f"{folder}: {args.ca} has not issued serial {found.serial} for {found.spiffe_id}")
+        elif record.revoked:
+            revoked[folder] = f"{folder}: {args.ca} has revoked this certificate, serial {found.serial}"
+    distrust = [str(each) for each in find_distrust(members, now)]
+    told = "\n".join(distrust)  # by a list that has it; without one, the index knows all the same
+    problems += distrust + [why for folder, why in revoked.items() if str(folder) not in told]
     count = f"{len(folders)} folder" + ("" if len(folders) == 1 else "s")
     good = f"{count}: every certificate is good, and every one accepts every other"
     document = {"folders": list(map(str, folders)), "problems": problems}

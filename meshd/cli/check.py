@@ -1,6 +1,7 @@
 """`meshd check`: validate a bootstrap, its policies and its certificates, or policies alone. Nothing is started.
 
-Exit code 0: usable, perhaps with warnings; 1: not usable; 2: the command line makes no sense.
+Exit code 0: usable, perhaps with warnings; 1: not usable, or with --strict not without warnings; 2: the command line
+makes no sense.
 """
 
 import argparse
@@ -13,6 +14,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from meshd.cli.exit_codes import NO, OK
+from meshd.cli.failure import fail
+from meshd.cli.proxy_file import add_file, file_of
 from meshd.compile import compile_snapshot
 from meshd.config.bootstrap import LoadedProxy, load_proxy
 from meshd.config.cross_check import cross_check
@@ -33,25 +37,26 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Declare the command."""
     told = "validate a bootstrap, its policies and certificates, or policies alone"
     parser = subparsers.add_parser("check", help=told, description=told)
-    parser.add_argument("-f", "--file", type=Path, help="the Proxy document")
+    add_file(parser)
     parser.add_argument("paths", nargs="*", type=Path, help="files or folders with policies, besides those it names")
+    parser.add_argument("--strict", action="store_true", help="fail on warnings as well")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Check and print; the exit code."""
-    file: Path | None = args.file
     paths: list[Path] = args.paths
+    file = args.file if paths else file_of(args)  # policies alone are not those of the sidecar that is here
     if file is None and not paths:
-        print("meshd check: name a bootstrap with -f, or files or folders with policies", file=sys.stderr)
-        return 2
+        return fail(args, "name a bootstrap with -f, or files or folders with policies; there is no proxy.yaml here")
     documents, problems = check(file, paths, time.time())
     errors = [problem for problem in problems if problem.severity == "error"]
     warnings = [problem for problem in problems if problem.severity == "warning"]
+    failed = bool(errors or (warnings and args.strict))
     if args.json:
         told = {
-            "ok": not errors,
+            "ok": not failed,
             "documents": documents,
             "errors": [problem.as_json() for problem in errors],
             "warnings": [problem.as_json() for problem in warnings],
@@ -59,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(told, indent=2, ensure_ascii=False))
     else:
         coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        print("\n".join(report(documents, errors, warnings, coloured=coloured)))
-    return 1 if errors else 0
+        print("\n".join(report(documents, errors, warnings, coloured=coloured, strict=args.strict)))
+    return NO if failed else OK
 
 
 def check(file: Path | None, paths: Sequence[Path], now: float) -> tuple[int, list[Problem]]:
@@ -131,13 +136,16 @@ def _credentials(loaded: LoadedProxy, now: float) -> list[Problem]:
     return []
 
 
-def report(documents: int, errors: Sequence[Problem], warnings: Sequence[Problem], *, coloured: bool) -> list[str]:
+def report(
+    documents: int, errors: Sequence[Problem], warnings: Sequence[Problem], *, coloured: bool, strict: bool = False
+) -> list[str]:
     """The lines for a person: errors, then warnings, then how it stands."""
     lines = [_line(problem, RED, coloured=coloured) for problem in errors]
     lines += [_line(problem, YELLOW, coloured=coloured) for problem in warnings]
+    failed = bool(errors or (warnings and strict))
     counts = f"{_count(documents, 'document')}, {_count(len(errors), 'error')}, {_count(len(warnings), 'warning')}"
-    verdict = ("not usable" if errors else "ok") + f": {counts}"
-    colour = RED if errors else GREEN
+    verdict = ("not usable" if errors else "not clean" if failed else "ok") + f": {counts}"
+    colour = RED if failed else GREEN
     return [*lines, f"{BOLD}{colour}{verdict}{PLAIN}" if coloured else verdict]
 
 

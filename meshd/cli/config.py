@@ -8,11 +8,12 @@ import argparse
 import json
 import os
 import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
+from meshd.cli.exit_codes import NO, OK
+from meshd.cli.failure import fail, say_problems
+from meshd.cli.proxy_file import NO_FILE, add_file, file_of
 from meshd.cli.terminal import DIM, Terminal, table
 from meshd.config.bootstrap import LoadedProxy, load_proxy
 from meshd.config.errors import ConfigError
@@ -30,7 +31,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser("config", help=told, description=told)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     effective = actions.add_parser("effective", help=told, description=told)
-    effective.add_argument("-f", "--file", type=Path, required=True, help="the Proxy document")
+    add_file(effective)
     effective.add_argument("--set", metavar="FIELD=VALUE", action="append", default=[], help="override any field")
     effective.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     effective.set_defaults(run=run)
@@ -41,28 +42,27 @@ def run(args: argparse.Namespace) -> int:
     settings: list[str] = args.set
     malformed = [each for each in settings if "=" not in each]
     if malformed:
-        print(f"meshd config: --set: got {malformed[0]!r}, expected FIELD=VALUE", file=sys.stderr)
-        return 2
+        return fail(args, f"--set: got {malformed[0]!r}, expected FIELD=VALUE")
+    file = file_of(args)
+    if file is None:
+        return fail(args, NO_FILE)
     environ = {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}
     try:
-        loaded = load_proxy(args.file, dict(each.split("=", 1) for each in settings), environ)
+        loaded = load_proxy(file, dict(each.split("=", 1) for each in settings), environ)
     except ConfigError as error:
-        for problem in error.problems:
-            print(f"{problem.severity}: {problem}", file=sys.stderr)
-        return 1
-    for problem in loaded.problems:
-        print(f"{problem.severity}: {problem}", file=sys.stderr)
+        return fail(args, error, NO)
+    say_problems(loaded.problems)
     if args.json:
         told = {field: {"value": value, "source": source} for field, value, source in effective_values(loaded)}
         print(json.dumps(told, indent=2, ensure_ascii=False))
-        return 0
+        return OK
     terminal = Terminal.of()
     rows = [
         [field, json.dumps(value, ensure_ascii=False), terminal.paint(source, DIM) if source == "default" else source]
         for field, value, source in effective_values(loaded)
     ]
     print("\n".join(table(rows, indent="")))
-    return 0
+    return OK
 
 
 def effective_values(loaded: LoadedProxy) -> Iterator[tuple[str, Json, str]]:

@@ -7,13 +7,15 @@ Exit code 0: it goes through; 1: it does not; 2: the question or the documents m
 
 import argparse
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from meshd.cli.admin_page import AdminUnreachable, admin_address, ask_admin
-from meshd.cli.sidecar import add_sidecar, load_world, tell_problems
+from meshd.cli.exit_codes import NO, OK
+from meshd.cli.failure import fail
+from meshd.cli.proxy_file import NO_FILE, file_of
+from meshd.cli.sidecar import add_sidecar, load_world
 from meshd.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, Terminal, printable, table
 from meshd.config.bootstrap import load_proxy
 from meshd.config.errors import ConfigError
@@ -36,7 +38,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Declare the command."""
     told = "say why a request is let through, refused or routed as it is"
     parser = subparsers.add_parser("explain", help=told, description=told)
-    add_sidecar(parser, required=False)
+    add_sidecar(parser)
     parser.add_argument("--to", metavar="SERVICE[:PORT]", default="", help="the authority that the request names")
     parser.add_argument("--from", dest="caller", metavar="ID", default="", help="SPIFFE ID, or [namespace/]account")
     parser.add_argument("--method", default="GET")
@@ -64,16 +66,15 @@ def run(args: argparse.Namespace) -> int:
             return _real(args)
         return _hypothetical(args)
     except ConfigError as error:
-        return tell_problems(error)
+        return fail(args, error)
     except (Unaskable, InvalidSpiffeId, AdminUnreachable) as error:
-        print(f"meshd explain: {error}", file=sys.stderr)
-        return 2
+        return fail(args, str(error))
 
 
 def _hypothetical(args: argparse.Namespace) -> int:
-    file: Path | None = args.file
+    file = file_of(args)
     if file is None:
-        raise Unaskable("name the sidecar with -f, or a request it remembers with --last-denied and --admin")
+        raise Unaskable(f"{NO_FILE}; or ask for a request that it remembers, with --last-denied and --admin")
     loaded, world = load_world(file, args.policies)
     found = explain(world, _question(args, loaded.proxy, world.trust_domain))
     if args.json:
@@ -84,7 +85,7 @@ def _hypothetical(args: argparse.Namespace) -> int:
 
 
 def _exit_code(answer: Answer) -> int:
-    return 0 if answer.kind in GOOD and answer.status < 400 else 1
+    return OK if answer.kind in GOOD and answer.status < 400 else NO
 
 
 def _question(args: argparse.Namespace, proxy: Proxy, trust_domain: str) -> Question:
@@ -141,7 +142,7 @@ def _real(args: argparse.Namespace) -> int:
             lines += ["", terminal.paint(title, BOLD), *lines_of(found, terminal)]
         print("\n".join(lines))
     failed = any(isinstance(each, dict) and _status(each) >= 400 for each in records)
-    return 1 if failed else 0
+    return NO if failed else OK
 
 
 def _now(world: World, record: dict[str, Json]) -> Explanation | None:

@@ -10,13 +10,12 @@ import gc
 import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Final
 
 from meshd import __version__
-
-USAGE: Final = 2  # exit code of a command line that makes no sense
-INTERRUPTED: Final = 130  # 128 and SIGINT, as a shell says it
+from meshd.cli.exit_codes import EXIT_CODES, INTERRUPTED, OK, UNUSABLE
+from meshd.cli.failure import Parser, say
+from meshd.config.errors import did_you_mean
 
 COMMANDS: Final[Mapping[str, str]] = {
     "up": "run a whole mesh on loopback and show what happens to its traffic",
@@ -28,7 +27,12 @@ COMMANDS: Final[Mapping[str, str]] = {
     "config": "show each value of a bootstrap and where it came from",
     "schema": "print the JSON Schema of a kind of document, or list the kinds",
     "ca": "issue, renew, revoke and check certificates",
+    "completion": "print the completions for a shell",
+    "man": "print the manual page",
+    "version": "print the version",
 }
+VERSION: Final = ("--version", "-V")
+HELP: Final = ("", "-h", "--help", "help")
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -37,28 +41,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = arguments[0] if arguments else ""
+    Parser.as_json = "--json" in arguments
+    if name in VERSION:
+        name, arguments = "version", ["version", *arguments[1:]]
     if name in COMMANDS:
         return _run(name, arguments)
-    if name == "--version":
-        print(f"meshd {__version__}")
-        return 0
-    if name in ("", "-h", "--help", "help"):
-        print(_overview())
-        return 0 if name else USAGE
-    near = get_close_matches(name, COMMANDS, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    print(f"meshd: no command {name!r}{hint} (`meshd --help` lists them)", file=sys.stderr)
-    return USAGE
+    if name in HELP:
+        if len(arguments) > 1 and arguments[1] in COMMANDS:
+            return _run(arguments[1], [arguments[1], "--help"])
+        print(overview())
+        return OK if name else UNUSABLE
+    hint = did_you_mean(name, COMMANDS)
+    text = f"no command {name!r}{f'; {hint}' if hint else ''} (`meshd --help` lists them)"
+    return say(text, UNUSABLE, as_json=Parser.as_json)
+
+
+def add_command(name: str, subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Import the module of a command and have it declare itself."""
+    gc.disable()  # whatever is made while modules load is kept: looking for garbage among it is a tenth of the time
+    module = importlib.import_module(f"meshd.cli.{name}")
+    gc.enable()
+    module.add_parser(subparsers)
 
 
 def _run(name: str, arguments: list[str]) -> int:
     """Parse and run. What follows `--` belongs to no option: a command that takes it has a default for `rest`."""
-    gc.disable()  # whatever is made while modules load is kept: looking for garbage among it is a tenth of the time
-    module = importlib.import_module(f"meshd.cli.{name}")
-    gc.enable()
-    parser = argparse.ArgumentParser(prog="meshd")
-    module.add_parser(parser.add_subparsers(metavar="COMMAND", required=True))
+    parser: argparse.ArgumentParser = Parser(prog="meshd")
+    add_command(name, parser.add_subparsers(metavar="COMMAND", required=True))
     end = arguments.index("--") if "--" in arguments else len(arguments)
+    Parser.as_json = "--json" in arguments[:end]
     parsed = parser.parse_args(arguments[:end])
     if arguments[end + 1 :]:
         if "rest" not in parsed:
@@ -71,19 +82,23 @@ def _run(name: str, arguments: list[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:  # whoever read our output has seen enough: `meshd schema HTTPRoute | head`
         sys.stderr.close()
-        return 0
+        return OK
 
 
-def _overview() -> str:
+def overview() -> str:
+    """What `meshd --help` says."""
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {told}" for name, told in COMMANDS.items()]
+    codes = max(map(len, EXIT_CODES))
     return "\n".join(
         [
             f"meshd {__version__}: a sidecar service-mesh proxy",
             "",
             "usage: meshd COMMAND ...      (meshd COMMAND --help says more)",
             "",
-            *lines,
+            *(f"  {name:<{width}}  {told}" for name, told in COMMANDS.items()),
+            "",
+            "exit codes",
+            *(f"  {code:<{codes}}  {meaning}" for code, meaning in EXIT_CODES.items()),
         ]
     )
 

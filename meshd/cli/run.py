@@ -7,12 +7,16 @@ stop, a second after the drain time; with an app, the app's own code (128 and th
 """
 
 import argparse
+import json
 import logging
 import os
 import sys
 from pathlib import Path
 
-from meshd.config.errors import ConfigError
+from meshd.cli.exit_codes import NO, UNUSABLE
+from meshd.cli.failure import say
+from meshd.cli.proxy_file import NO_FILE, add_file, file_of
+from meshd.config.errors import ConfigError, Problem
 from meshd.core.log_levels import LEVELS
 from meshd.process import announce
 from meshd.process.clock import monotonic
@@ -32,9 +36,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Declare the command."""
     told = "run a sidecar, alone or around an app"
     parser = subparsers.add_parser(
-        "run", help=told, description=f"{told}: meshd run -f proxy.yaml [-- command args...]"
+        "run", help=told, description=f"{told}: meshd run [-f proxy.yaml] [-- command args...]"
     )
-    parser.add_argument("-f", "--file", type=Path, required=True, help="the Proxy document")
+    add_file(parser)
     parser.add_argument("--workers", metavar="N", help="how many workers, or 'auto' for one a core")
     parser.add_argument("--admin", metavar="ADDRESS", help="where the admin page listens, or 'null' for nowhere")
     parser.add_argument("--set", metavar="FIELD=VALUE", action="append", default=[], help="override any field")
@@ -48,13 +52,16 @@ def run(args: argparse.Namespace) -> int:
     """Run until asked to end; the exit code."""
     started = monotonic()
     if args.log_level not in LEVELS:
-        return _refuse(f"MESHD_LOG_LEVEL: got {args.log_level!r}, expected one of {', '.join(LEVELS)}", 2)
+        return _refuse(args, f"MESHD_LOG_LEVEL: got {args.log_level!r}, expected one of {', '.join(LEVELS)}", UNUSABLE)
     malformed = [each for each in args.set if "=" not in each]
     if malformed:
-        return _refuse(f"--set: got {malformed[0]!r}, expected FIELD=VALUE such as spec.workers=2", 2)
+        return _refuse(args, f"--set: got {malformed[0]!r}, expected FIELD=VALUE such as spec.workers=2", UNUSABLE)
+    file = file_of(args)
+    if file is None:
+        return _refuse(args, NO_FILE, UNUSABLE)
     configure(args.log_level, as_json=args.log_format == "json")
     take_standard_error()
-    source = Source(args.file, _overrides(args), compile_accepted)
+    source = Source(file, _overrides(args), compile_accepted)
     command = Command(args.rest) if args.rest else None
     told = _Announcer(args.ready_file, started)
     try:
@@ -63,11 +70,9 @@ def run(args: argparse.Namespace) -> int:
             log.warning("%s", problem)
         return Supervisor(source, SidecarRoles(source), command, announce=told.bound, ready=told.ready).run(accepted)
     except ConfigError as error:
-        for problem in error.problems:
-            print(f"meshd: {problem.severity}: {problem}", file=sys.stderr)
-        return 1
+        return _refuse(args, error, NO)
     except BindFailed as error:
-        return _refuse(str(error), 1)
+        return _refuse(args, str(error), NO)
     finally:
         told.forget()
         close()
@@ -116,6 +121,11 @@ def _overrides(args: argparse.Namespace) -> dict[str, str]:
     return found
 
 
-def _refuse(text: str, code: int) -> int:
-    print(f"meshd: error: {text}", file=sys.stderr)
+def _refuse(args: argparse.Namespace, why: str | ConfigError, code: int) -> int:
+    """Say why it does not start, on standard error and in the format of the log."""
+    if args.log_format != "json":
+        return say(why, code, as_json=False)
+    for problem in why.problems if isinstance(why, ConfigError) else (why,):
+        severity = problem.severity if isinstance(problem, Problem) else "error"
+        print(json.dumps({"level": severity, "message": str(problem)}), file=sys.stderr)
     return code

@@ -2,8 +2,9 @@
 
 import argparse
 import json
-import sys
 
+from meshd.cli.exit_codes import OK
+from meshd.cli.failure import fail
 from meshd.config.schema import READ, json_schema
 
 
@@ -12,20 +13,23 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     told = "print the JSON Schema of a kind of document, or list the kinds"
     parser = subparsers.add_parser("schema", help=told, description=told)
     parser.add_argument("kind", nargs="?", help="such as HTTPRoute")
+    parser.add_argument("--json", action="store_true", help="also list the kinds as JSON")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print; the exit code."""
     kind: str | None = args.kind
+    if kind is None and args.json:
+        print(json.dumps({name: list(versions) for name, versions in READ.items()}, indent=2))
+        return OK
     if kind is None:
         width = max(map(len, READ))
         for name, versions in READ.items():
             print(f"{name:<{width}}  {', '.join(versions)}")
-        return 0
+        return OK
     try:
         print(json.dumps(json_schema(kind), indent=2, ensure_ascii=False))
     except LookupError as error:
-        print(f"meshd schema: {error.args[0]}", file=sys.stderr)
-        return 2
-    return 0
+        return fail(args, str(error.args[0]))
+    return OK

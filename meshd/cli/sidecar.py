@@ -1,19 +1,18 @@
 """The sidecar that a command is about: its bootstrap and its documents, read and compiled to be asked, not to serve."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from meshd.cli.proxy_file import add_file
 from meshd.config.bootstrap import LoadedProxy, load_proxy
-from meshd.config.errors import ConfigError
 from meshd.config.load import load_policies
 from meshd.explain.world import World
 
 
-def add_sidecar(parser: argparse.ArgumentParser, *, required: bool) -> None:
+def add_sidecar(parser: argparse.ArgumentParser) -> None:
     """The options that name it."""
-    parser.add_argument("-f", "--file", type=Path, required=required, help="the Proxy document")
+    add_file(parser)
     parser.add_argument(
         "--policies",
         type=Path,
@@ -27,10 +26,3 @@ def load_world(file: Path, policies: Sequence[Path] | None) -> tuple[LoadedProxy
     """The bootstrap, and the documents compiled for it. Raises ConfigError."""
     loaded = load_proxy(file)
     return loaded, World(loaded.proxy, load_policies(policies or loaded.policies))
-
-
-def tell_problems(error: ConfigError) -> int:
-    """Print every mistake; the exit code."""
-    for problem in error.problems:
-        print(f"{problem.severity}: {problem}", file=sys.stderr)
-    return 2

@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from meshd.cli.sidecar import load_world, tell_problems
+from meshd.cli.exit_codes import NO, OK
+from meshd.cli.failure import fail
+from meshd.cli.proxy_file import NO_FILE, add_file, file_of
+from meshd.cli.sidecar import load_world
 from meshd.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, Terminal, printable, table
 from meshd.config.errors import ConfigError
 from meshd.explain.logged import NEEDED
@@ -38,7 +41,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "document names those it was written under. What the log does not say is never guessed: it is counted apart."
     )
     parser = subparsers.add_parser("simulate", help=told, description=f"{told}. {needs}")
-    parser.add_argument("-f", "--file", type=Path, required=True, help="the Proxy document of the sidecar that logged")
+    add_file(parser, "the Proxy document of the sidecar that logged")
     parser.add_argument("--log", required=True, metavar="FILE", help="its JSON access log, or - for standard input")
     parser.add_argument(
         "--policies",
@@ -53,41 +56,42 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Replay and tell; the exit code."""
+    file = file_of(args)
+    if file is None:
+        return fail(args, NO_FILE)
     try:
-        _, world = load_world(args.file, args.policies)
+        _, world = load_world(file, args.policies)
     except ConfigError as error:
-        return tell_problems(error)
-    replay = Replay(world, _limits_before(args))
+        return fail(args, error)
+    replay = Replay(world, _limits_before(file, args))
     log: str = args.log
     try:
         if log == "-":
             _replay(sys.stdin.buffer, replay)
         else:
-            with open(log, "rb") as file:
-                _replay(file, replay)
+            with open(log, "rb") as opened:
+                _replay(opened, replay)
     except OSError as error:
-        print(f"meshd simulate: cannot read {log}: {error.strerror}", file=sys.stderr)
-        return 2
+        return fail(args, f"cannot read {log}: {error.strerror}")
     replay.finish()
     decided = replay.fates.total() - replay.fates["unreadable"]
     if not decided:
         why = f": {replay.first_unreadable}" if replay.first_unreadable else ""
-        print(f"meshd simulate: {log} holds no decision of a JSON access log{why}", file=sys.stderr)
-        return 2
+        return fail(args, f"{log} holds no decision of a JSON access log{why}")
     if args.json:
         print(json.dumps(replay.as_json(), indent=2, ensure_ascii=False))
     else:
         print("\n".join(_lines(replay, Terminal.of())))
-    return 1 if replay.changes else 0
+    return NO if replay.changes else OK
 
 
-def _limits_before(args: argparse.Namespace) -> frozenset[str] | None:
+def _limits_before(file: Path, args: argparse.Namespace) -> frozenset[str] | None:
     """The rate limits of the documents that the Proxy document names, which the log is taken to be written under; None
     where those are replayed, or cannot be read."""
     if args.policies is None:
         return None
     try:
-        return limits_of(load_world(args.file, None)[1].snapshot.plans.values())
+        return limits_of(load_world(file, None)[1].snapshot.plans.values())
     except ConfigError:
         return None
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from meshd.cli.sidecar import tell_problems
+from meshd.cli.exit_codes import NO, OK
+from meshd.cli.failure import fail
 from meshd.cli.terminal import BOLD, DIM, GREEN, RED, Terminal, printable
 from meshd.config.bootstrap import load_proxy
 from meshd.config.errors import ConfigError, Problem, one_of, quote
@@ -76,14 +77,14 @@ def run(args: argparse.Namespace) -> int:
     try:
         results = [result for loaded in read_tests(args.paths) for result in results_of(loaded)]
     except ConfigError as error:
-        return tell_problems(error)
+        return fail(args, error)
     failed = sum(not result.passed for result in results)
     if args.json:
         print(json.dumps(_as_json(results), indent=2, ensure_ascii=False))
     else:
         lines = [line for result in results for line in _lines(result, Terminal.of(), verbose=args.verbose)]
         print("\n".join([*lines, _summary(len(results), failed, Terminal.of())]))
-    return 1 if failed else 0
+    return NO if failed else OK
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------

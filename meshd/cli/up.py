@@ -13,6 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from meshd.cli.exit_codes import NO, OK
+from meshd.cli.failure import fail
 from meshd.config.duration import parse_duration
 from meshd.demo.expectations import Expectation, Seen, enough, judge
 from meshd.demo.mesh import DemoFailed, Mesh
@@ -30,7 +32,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--for", dest="seconds", type=_seconds, metavar="10s", help="stop by itself after this long")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end instead of text")
     parser.add_argument("--otlp", metavar="URL", help="export traces and metrics to this OpenTelemetry collector")
-    parser.add_argument("--policies", type=Path, default=POLICIES, help="the documents to run on (%(default)s)")
+    parser.add_argument(
+        "--policies", type=Path, default=POLICIES, help="the documents to run on (default: those of the demo)"
+    )
     parser.add_argument("--folder", type=Path, help="keep documents, certificates and logs here")
     parser.set_defaults(run=run)
 
@@ -41,9 +45,7 @@ def run(args: argparse.Namespace) -> int:
     seconds: float | None = args.seconds
     as_json: bool = args.json
     if not policies.is_dir():
-        told = f"meshd up: no folder {policies}: run it from a checkout, or name one with --policies"
-        print(told, file=sys.stderr)
-        return 2
+        return fail(args, f"--policies: there is no folder {policies}")
     signal.signal(signal.SIGTERM, _interrupt)
     began = time.perf_counter()
     try:
@@ -53,11 +55,10 @@ def run(args: argparse.Namespace) -> int:
                 print(_introduction(mesh, time.perf_counter() - began), flush=True)
             elapsed = _drive(traffic, seconds, quiet=as_json)
     except DemoFailed as error:
-        print(f"meshd up: {error}", file=sys.stderr)
-        return 2
+        return fail(args, str(error))
     expectations = judge(traffic.seen)
     print(_summary(traffic.seen, expectations, elapsed) if as_json else _verdicts(expectations))
-    return 0 if all(each.met for each in expectations) else 1
+    return OK if all(each.met for each in expectations) else NO
 
 
 def _seconds(text: str) -> float:

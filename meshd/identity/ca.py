@@ -46,6 +46,7 @@ LEAF_TTL: Final = DAY
 CRL_TTL: Final = 7 * DAY
 
 INDEX: Final = "index.json"
+UNTRACKED: Final = NewFile(".gitignore", b"*\n")  # keys stand beside it
 _LOCK: Final = ".lock"
 
 
@@ -81,13 +82,15 @@ class Authority:
             check_trust_domain(trust_domain)
         except InvalidSpiffeId as error:
             raise CaError(str(error)) from error
+        is_ours = not home.parent.exists()  # the folder around it, where leaves go as well
         _make_home(home)
         lock = _take(home)
         try:
             _make_room(home, force=setup.force)
             root = make_authority(home, trust_domain, Life.from_now(now, setup.ttl), intermediate=setup.intermediate)
             authority = cls(home, Index(trust_domain, (root,)), lock)
-            write_files(home, NewFile(".gitignore", b"*\n"), overwrite=True)
+            for folder in (home, home.parent) if is_ours else (home,):
+                write_files(folder, UNTRACKED, overwrite=True)
             authority.save(authority.index, now)
         except FileExistsError as error:
             os.close(lock)

@@ -121,7 +121,7 @@ def test_a_revocation_of_nothing_says_so(shell, target, reason):
 )
 def test_errors_are_one_line_on_standard_error(shell, line, reason):
     error = shell(line, status=1)
-    assert error.startswith("error: ")
+    assert error.startswith("meshd: error: ")
     assert reason in error
     assert error.count("\n") == 1
 
@@ -211,3 +211,43 @@ def test_the_script_runs_from_a_checkout(tmp_path):
     done = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["roots"][0]["role"] == "issuing"
+
+
+def test_init_names_its_folder_like_its_siblings(shell):
+    shell("init --ca one/ca")
+    shell("init --out two/ca")
+    shell("issue --ca one/ca --service-account orders")
+    assert "1 folder" in shell("verify --ca one/ca")
+
+
+def test_keys_are_not_for_version_control(shell):
+    """Nor are those of leaves, where they have been given a folder that was made for them."""
+    shell("init")
+    for folder in ("certs/out", "certs/out/ca"):
+        assert Path(folder, ".gitignore").read_text() == "*\n"
+    Path("mine").mkdir()
+    shell("init --ca mine/ca")
+    assert Path("mine/ca/.gitignore").read_text() == "*\n"
+    assert [each.name for each in Path("mine").iterdir()] == ["ca"]
+
+
+def test_verify_refuses_what_the_index_does_not_know(shell):
+    """A certificate that is good in every other way, made with the CA's key but not by it."""
+    shell("init")
+    shell("issue --service-account orders")
+    before = Path("certs/out/ca/index.json").read_text()
+    shell("issue --service-account payments")
+    assert shell.json("verify certs/out/payments")["problems"] == []
+    Path("certs/out/ca/index.json").write_text(before)
+    [problem] = shell.json("verify certs/out/orders certs/out/payments", status=1)["problems"]
+    assert problem.startswith("certs/out/payments: certs/out/ca has not issued serial ")
+
+
+def test_verify_knows_of_a_revocation_that_a_folder_has_not_heard_of(shell):
+    shell("init")
+    shell("issue --service-account orders")
+    crl = Path("certs/out/orders/crl.pem").read_bytes()
+    shell("revoke certs/out/orders")
+    Path("certs/out/orders/crl.pem").write_bytes(crl)
+    problems = shell.json("verify", status=1)["problems"]
+    assert any("certs/out/orders" in each and "revoked" in each for each in problems)

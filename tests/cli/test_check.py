@@ -146,3 +146,21 @@ def test_an_allow_that_admits_nobody_where_nobody_has_an_identity(tmp_path, mesh
     assert (problem.severity, problem.field, problem.line) == ("warning", "spec.rules", 5)
     (tmp_path / "a.yaml").write_text(both.replace("DISABLE", "STRICT"))
     assert check(file, [tmp_path / "a.yaml"], mesh.now)[1] == []
+
+
+def test_strict_takes_no_warnings(tmp_path, capsys):
+    (tmp_path / "a.yaml").write_text("apiVersion: v1\nkind: Pod\n---\n" + SERVICE)
+    assert run(tmp_path) == 0
+    assert run("--strict", tmp_path) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "not clean: 1 document, 0 errors, 1 warning"
+    assert run("--strict", "--json", tmp_path) == 1
+    assert not json.loads(capsys.readouterr().out)["ok"]
+    (tmp_path / "a.yaml").write_text(SERVICE)
+    assert run("--strict", tmp_path) == 0
+
+
+def test_without_a_name_it_is_the_document_that_is_here(tmp_path, mesh, monkeypatch, capsys):
+    proxy(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert run("--json") == 0
+    assert json.loads(capsys.readouterr().out)["documents"] == 1

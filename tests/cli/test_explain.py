@@ -180,9 +180,10 @@ def test_nonsense(file, capsys, words, told):
     assert told in capsys.readouterr().err
 
 
-def test_no_sidecar_is_named(capsys):
+def test_no_sidecar_is_named(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     assert main(["explain", "--to", "web"]) == 2
-    assert "name the sidecar with -f" in capsys.readouterr().err
+    assert "meshd: error: name the Proxy document with -f" in capsys.readouterr().err
 
 
 def test_documents_that_do_not_load(file, capsys):

@@ -116,7 +116,7 @@ def test_mistakes_name_their_place(write, capsys, spec, told):
     file = write(spec)
     assert main(["test", str(file)]) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"error: {file}:")
+    assert error.startswith(f"meshd: error: {file}:")
     assert told in error
 
 
