@@ -121,7 +121,7 @@ class HTTPRetry(Model):
     """When to try again."""
 
     codes: Many[Annotated[int, Field(ge=400, le=599)]] = ()
-    attempts: Annotated[int | None, Field(ge=1)] = None
+    attempts: Annotated[int | None, Field(ge=0)] = None  # 0: none; the newest CRD has no word for that
     backoff: GatewayDuration | None = None
 
     def faults(self) -> Iterator[Fault]:

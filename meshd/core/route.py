@@ -14,7 +14,8 @@ class RetryPolicy:
     safe_only: frozenset[str] = frozenset({"reset", "gateway-error", "unavailable"})
     codes: frozenset[int] = frozenset()  # retriable-status-codes; safe methods only
     headers: frozenset[bytes] = frozenset()  # retriable-headers: response fields by lower-case name; safe methods only
-    backoff_base: float = 0.025  # seconds
+    backoff_min: float = 0.0  # seconds
+    backoff_base: float = 0.025
     backoff_max: float = 0.25
     resets: tuple[tuple[bytes, bool], ...] = ()  # response fields that say when to come back; True: as a time of day
     reset_max: float = 300.0  # seconds; what asks for more is passed over

@@ -12,12 +12,12 @@ from functools import cache, partial
 from typing import TypeAlias
 
 from meshd.config.grpc_route import GRPCMatch, GRPCRoute
-from meshd.config.http_route import HTTPBackendRef, HTTPRoute, HTTPRule, PathMatch
+from meshd.config.http_route import HTTPBackendRef, HTTPRetry, HTTPRoute, HTTPRule, PathMatch
 from meshd.config.references import ISTIO_NETWORKING_GROUP, OUR_GROUP, BackendObjectRef, ParentRef
 from meshd.config.route_filters import HTTPFilter
 from meshd.config.route_parts import SessionPersistence
 from meshd.core.chain import EMPTY_CHAIN, Chain
-from meshd.core.route import Route, Target, idle_limit
+from meshd.core.route import RetryPolicy, Route, Target, idle_limit
 from meshd.core.steps import Steps, run
 from meshd.routing.grpc_routes import as_http_rule, compile_call
 from meshd.routing.matcher import Match, compile_match
@@ -187,15 +187,39 @@ def _with_timing(route: Route, rule: HTTPRule) -> Route:
     if timeouts is not None and timeouts.backend_request is not None:
         route = replace(route, attempt_timeout=timeouts.backend_request or None)
     route = replace(route, idle_timeout=idle_limit(route.timeout, route.attempt_timeout))
-    if retry is not None:
-        policy = route.retry
+    return route if retry is None else replace(route, retry=_retry(route.retry, retry))
+
+
+# Conditions about responses. What a rule lists in `retry.codes` stands in their place.
+OF_RESPONSES = frozenset(
+    """
+    5xx gateway-error retriable-4xx envoy-ratelimited
+    cancelled deadline-exceeded internal resource-exhausted unavailable
+    """.split()  # noqa: SIM905  # the words read better so
+)
+
+
+def _retry(policy: RetryPolicy, retry: HTTPRetry) -> RetryPolicy:
+    """What a rule says of retries, over what is said of the service. A connection that failed is tried again whatever
+    the codes (GEP-1731); `backoff` is the least that passes between two tries."""
+    if retry.attempts is not None:
+        policy = replace(policy, attempts=retry.attempts)
+    elif not policy.attempts:
+        policy = replace(policy, attempts=1)
+    if retry.codes:
         policy = replace(
             policy,
-            attempts=retry.attempts or 1,
-            codes=policy.codes | frozenset(retry.codes),
-            safe_only=policy.safe_only | {"retriable-status-codes"},
-            backoff_base=policy.backoff_base if retry.backoff is None else retry.backoff,
-            backoff_max=policy.backoff_max if retry.backoff is None else 10 * retry.backoff,
+            codes=frozenset(retry.codes),
+            any_method=_of_connections(policy.any_method),
+            safe_only=_of_connections(policy.safe_only) | {"retriable-status-codes"},
         )
-        route = replace(route, retry=policy)
-    return route
+    if retry.backoff is not None:
+        least, most = retry.backoff, 10 * retry.backoff
+        policy = replace(policy, backoff_min=least, backoff_base=least, backoff_max=most)
+    return policy
+
+
+def _of_connections(conditions: frozenset[str]) -> frozenset[str]:
+    """Those that are not about responses; two that are mean a missing one as well."""
+    lost = {"reset"} if conditions & {"5xx", "gateway-error"} else set()
+    return conditions - OF_RESPONSES | lost

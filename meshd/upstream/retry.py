@@ -253,9 +253,11 @@ def asked_pause(response: ResponseHead, policy: RetryPolicy, wall_clock: float) 
 
 def longest_backoff(n: int, policy: RetryPolicy) -> float:
     """Seconds that the wait before retry number `n` (from 1) stays below."""
-    return min((1 << min(n, 32)) * policy.backoff_base - policy.backoff_base, policy.backoff_max)
+    longest = min((1 << min(n, 32)) * policy.backoff_base - policy.backoff_base, policy.backoff_max)
+    return max(longest, policy.backoff_min)
 
 
 def backoff(n: int, policy: RetryPolicy, random: Random) -> float:
-    """Seconds before retry number `n` (from 1): full jitter over [0, (2^n - 1) x base), the interval capped."""
-    return random.random() * longest_backoff(n, policy)
+    """Seconds before retry number `n` (from 1): full jitter over [min, (2^n - 1) x base), the interval capped."""
+    least = policy.backoff_min
+    return least + random.random() * (longest_backoff(n, policy) - least)

@@ -50,8 +50,8 @@ def route(*rules, name="r", namespace="shop", parent=None, created=None):
     return HTTPRoute.model_validate(document)
 
 
-def find(*routes, target="/", parent=WEB, namespace="shop", **given):
-    return build_table(parent, routes, namespace, DEFAULTS, WORLD).find(request(target, **given))
+def find(*routes, target="/", parent=WEB, namespace="shop", defaults=DEFAULTS, **given):
+    return build_table(parent, routes, namespace, defaults, WORLD).find(request(target, **given))
 
 
 def clusters(found):
@@ -196,11 +196,29 @@ def test_time_limits_of_a_rule_stand_over_the_default_and_zero_means_none(timeou
     assert (found.timeout, found.attempt_timeout) == expected
 
 
-def test_the_retry_of_a_rule_adds_to_the_default():
+def test_the_codes_of_a_rule_stand_in_the_place_of_other_conditions_on_responses():
     policy = find(route(rule(backend(), retry={"codes": [500, 503], "attempts": 4, "backoff": "100ms"}))).retry
     assert (policy.attempts, policy.codes) == (4, {500, 503})
-    assert policy.safe_only == RetryPolicy().safe_only | {"retriable-status-codes"}
-    assert (policy.backoff_base, policy.backoff_max) == (0.1, 1.0)
+    assert policy.any_method == RetryPolicy().any_method  # a connection that failed is tried again whatever the codes
+    assert policy.safe_only == {"reset", "retriable-status-codes"}
+    assert (policy.backoff_min, policy.backoff_base, policy.backoff_max) == (0.1, 0.1, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("of_service", "of_rule"),
+    [
+        ({"5xx"}, {"reset", "retriable-status-codes"}),
+        ({"gateway-error", "unavailable"}, {"reset", "retriable-status-codes"}),
+        ({"retriable-4xx", "internal", "connect-failure"}, {"connect-failure", "retriable-status-codes"}),
+    ],
+)
+def test_what_is_said_of_the_service_gives_way_to_the_codes_of_the_rule(of_service, of_rule):
+    policy = RetryPolicy(attempts=2, codes=frozenset({418}), any_method=frozenset(), safe_only=frozenset(of_service))
+    defaults = Defaults(Route("web", retry=policy), "shop/web:80")
+    found = find(route(rule(backend(), retry={"codes": [503]})), defaults=defaults).retry
+    assert (found.attempts, found.codes, found.safe_only) == (2, {503}, of_rule)
+    kept = find(route(rule(backend(), retry={"attempts": 0})), defaults=defaults).retry
+    assert (kept.attempts, kept.codes, kept.safe_only) == (0, {418}, of_service)
 
 
 def test_a_retry_that_says_nothing_is_one_more_attempt():

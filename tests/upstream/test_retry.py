@@ -450,6 +450,12 @@ def test_full_jitter_stays_below_the_interval_and_its_cap(n, base, most, seed):
     assert longest == most or longest == pytest.approx((2**n - 1) * base)
 
 
+@given(st.integers(1, 70), st.floats(0.001, 10), st.integers(0, 9))
+def test_jitter_never_goes_below_a_least_pause(n, least, seed):
+    policy = replace(DEFAULT, backoff_min=least, backoff_base=least, backoff_max=10 * least)
+    assert least <= backoff(n, policy, Random(seed)) <= longest_backoff(n, policy) <= 10 * least
+
+
 def test_jitter_fills_the_whole_interval():
     random = Random(7)
     pauses = [backoff(2, DEFAULT, random) for _ in range(4000)]
