@@ -41,7 +41,7 @@ def test_from_nothing_to_two_workloads(shell):
         "issue --service-account orders"
     )
     shell("issue --namespace web --service-account front --dns Front.Web --ttl 15m")
-    assert sorted(path.name for path in Path("certs/out").iterdir()) == ["ca", "orders", "web.front"]
+    assert sorted(path.name for path in Path("certs/out").iterdir()) == [".gitignore", "ca", "orders", "web.front"]
     assert "2 folders: every certificate is good" in shell("verify")
 
 
