@@ -82,10 +82,11 @@ class Admin(Model):
 
 
 class Otlp(Model):
-    """The OpenTelemetry collector."""
+    """The OpenTelemetry collector: traces and metrics, and with `logs` each line of the access log as a log record."""
 
     endpoint: HttpUrl = "http://127.0.0.1:4318"
     protocol: Literal["http/protobuf", "grpc"] = "http/protobuf"
+    logs: bool = False
 
 
 class AccessLog(Model):
@@ -101,6 +102,12 @@ class Telemetry(Model):
     otlp: Annotated[Otlp | None, Nullable()] = Field(default_factory=Otlp)
     sampling: Fraction = 1.0
     access_log: Annotated[AccessLog | None, Nullable()] = Field(default_factory=AccessLog)
+    istio_metrics: bool = False  # /metrics has the same numbers under Istio's names as well
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether somebody wants a record of every exchange."""
+        return self.access_log is not None or (self.otlp is not None and self.otlp.logs)
 
 
 class ProxySpec(Model):

@@ -83,7 +83,10 @@ class Mesh:
 
     def _sidecar(self, name: str, **listeners: object) -> dict[str, list[dict[str, str]]]:
         """Start `meshd run`, wait until it serves, and return what it says of itself."""
-        telemetry: dict[str, object] = {"accessLog": {"path": str(self.folder / f"{name}.access.log")}}
+        telemetry: dict[str, object] = {
+            "accessLog": {"path": str(self.folder / f"{name}.access.log")},
+            "istioMetrics": True,
+        }
         if self.otlp:
             telemetry["otlp"] = {"endpoint": self.otlp}
         document = {

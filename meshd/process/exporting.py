@@ -12,4 +12,4 @@ def make_export_queue(proxy: Proxy, otlp: Otlp, collect: Callable[[], Sequence[F
     from meshd.telemetry.exporter import Exporter, Settings  # noqa: PLC0415  # see the head of this file
 
     settings = Settings(otlp.endpoint, otlp.protocol, proxy.name, proxy.namespace)
-    return ExportQueue(Exporter(settings), collect)
+    return ExportQueue(Exporter(settings), collect, logs=otlp.logs)

@@ -11,6 +11,7 @@ from meshd.config.model import Resource
 from meshd.core.cells import Key
 from meshd.process.board import Board, Status
 from meshd.process.intake import Intake, gauge
+from meshd.process.known_services import KnownServices
 from meshd.process.start import Accepted
 from meshd.telemetry.describe import Json
 from meshd.telemetry.istio import Workload
@@ -47,7 +48,7 @@ class View:
 
     def state(self, *, drain: Callable[[], None], set_level: Callable[[str], None], listeners: Json) -> AdminState:
         """For the admin API."""
-        proxy = self._standing.accepted.proxy
+        telemetry = self._standing.accepted.proxy.spec.telemetry
         return AdminState(
             ready=self.ready,
             config=self.config,
@@ -59,8 +60,13 @@ class View:
             set_level=set_level,
             metrics=self._intake.metrics,
             recent=self._intake.recent,
-            istio=Workload(proxy.name, proxy.namespace, proxy.spiffe_id),
+            istio=self._workload() if telemetry is not None and telemetry.istio_metrics else None,
         )
+
+    def _workload(self) -> Workload:
+        proxy = self._standing.accepted.proxy
+        services = KnownServices(lambda: self._standing.accepted)
+        return Workload(proxy.name, proxy.namespace, proxy.spiffe_id, proxy.metadata.labels, services)
 
     def ready(self) -> tuple[bool, str]:
         """Whether traffic may come, and what an operator should know about it."""

@@ -99,7 +99,7 @@ class Worker:
         self._source = source
         self._accepted = start.accepted
         telemetry = start.accepted.proxy.spec.telemetry
-        keep_all = telemetry is not None and telemetry.access_log is not None
+        keep_all = telemetry is not None and telemetry.keeps_all
         self._recorder = Recorder(cells, self._send_records, _clock_offset(), keep_all=keep_all)
         self._report = Report(self._recorder, self._send_cells, os.getpid())
         self._path = build(start, self._recorder)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Protocol, TypeAlias
 
 from meshd.core.cells import Key
+from meshd.telemetry.log_events import LogEvent, build_log_event
 from meshd.telemetry.metrics import Family
 from meshd.telemetry.record import Record
 from meshd.telemetry.spans import Span, build_spans
@@ -46,6 +47,9 @@ class Collector(Protocol):
     def send_metrics(self, families: Sequence[Family]) -> bool:
         """Send; False when they were not taken."""
 
+    def send_logs(self, events: Sequence[LogEvent]) -> bool:
+        """Send; False when they were not taken."""
+
     def close(self) -> None:
         """End what is under way."""
 
@@ -58,6 +62,7 @@ class ExportQueue:
         "_collect",
         "_collector",
         "_interval",
+        "_logs",
         "_metrics_due",
         "_not_before",
         "_octets",
@@ -67,13 +72,15 @@ class ExportQueue:
         "_wake",
         "dropped",
         "exported",
+        "exported_logs",
         "failures",
     )
 
-    def __init__(self, collector: Collector, collect: Collect, interval: float = 10.0) -> None:
+    def __init__(self, collector: Collector, collect: Collect, interval: float = 10.0, *, logs: bool = False) -> None:
         self._collector = collector
         self._collect = collect
         self._interval = interval
+        self._logs = logs  # a log event for every record
         self._queue: deque[Record] = deque()
         self._octets = 0
         self._wake = threading.Condition()
@@ -82,18 +89,19 @@ class ExportQueue:
         self._not_before = 0.0
         self._metrics_due = _clock() + interval
         self.exported = 0
+        self.exported_logs = 0
         self.dropped = 0
         self.failures = 0
         self._thread = threading.Thread(target=self._run, name="otlp exporter", daemon=True)
         self._thread.start()
 
     def offer(self, records: Iterable[Record]) -> None:
-        """Queue the sampled ones; never waits."""
-        sampled = [record for record in records if record.trace is not None and record.trace.sampled]
-        if not sampled:
+        """Queue the sampled ones, and with logs all; never waits."""
+        wanted = [record for record in records if self._logs or (record.trace is not None and record.trace.sampled)]
+        if not wanted:
             return
         with self._wake:
-            for record in sampled:
+            for record in wanted:
                 weight = record.weight
                 if self._closing or len(self._queue) >= QUEUE or self._octets + weight > QUEUE_OCTETS:
                     self.dropped += 1
@@ -114,6 +122,8 @@ class ExportQueue:
     def counters(self) -> Iterator[tuple[Key, float]]:
         """For `Metrics.watch`."""
         yield ("meshd.telemetry.exported", ()), self.exported
+        if self._logs:
+            yield ("meshd.telemetry.exported.logs", ()), self.exported_logs
         yield ("meshd.telemetry.failures", ()), self.failures
         yield ("meshd.telemetry.dropped", (("meshd.at", "exporter"),)), self.dropped
 
@@ -133,7 +143,7 @@ class ExportQueue:
         while not closing:
             records, closing = self._next()
             while records:
-                self._export_spans(records)
+                self._export(records)
                 if closing and self._pause:
                     break  # the collector is away: do not spend the drain time on it
                 records = self._take() if closing else []
@@ -158,11 +168,17 @@ class ExportQueue:
             self._octets -= sum(record.weight for record in batch)
             return batch
 
-    def _export_spans(self, records: list[Record]) -> None:
+    def _export(self, records: list[Record]) -> None:
         before = time.thread_time()
         spans = [span for record in records for span in build_spans(record)]
-        if self._attempt(lambda: self._collector.send_spans(spans)):
+        taken = not spans or self._attempt(lambda: self._collector.send_spans(spans))
+        if taken:
             self.exported += len(spans)
+        if taken and self._logs:
+            taken = self._attempt(lambda: self._collector.send_logs([build_log_event(record) for record in records]))
+            if taken:
+                self.exported_logs += len(records)
+        if taken:
             self._not_before = _clock() + (time.thread_time() - before) * (1 / SHARE - 1)
         else:
             self.dropped += len(records)
@@ -189,7 +205,7 @@ class ExportQueue:
             return True
         self.failures += 1
         if not self._pause:
-            log.warning("%r does not take our spans or metrics; traffic is not affected", self._collector)
+            log.warning("%r does not take our spans, metrics or logs; traffic is not affected", self._collector)
         self._pause = min(LONGEST_PAUSE, self._pause * 2 or FIRST_PAUSE)
         self._not_before = _clock() + self._pause
         return False

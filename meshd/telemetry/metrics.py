@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, TypeAlias
 
-from meshd.core.cells import BOUNDARIES, OVERFLOW, Cells, Key, Labels
+from meshd.core.cells import BOUNDARIES, OVERFLOW, Cells, Exemplar, Key, Labels
 from meshd.telemetry.names import description
 from meshd.telemetry.report import read_report
 
@@ -36,6 +36,7 @@ class Distribution:
     buckets: tuple[int, ...]
     count: int
     sum: float
+    exemplar: Exemplar | None = None
 
     def quantile(self, q: float, bounds: tuple[float, ...] = BOUNDARIES) -> float | None:
         """An estimate, linear within its bucket; None when nothing was observed."""
@@ -66,22 +67,21 @@ class Family:
 class _Total:
     """A histogram that others are added to."""
 
-    __slots__ = ("buckets", "count", "sum")
+    __slots__ = ("buckets", "count", "exemplar", "sum")
 
-    def __init__(self) -> None:
-        self.buckets = [0] * (len(BOUNDARIES) + 1)
+    def __init__(self, buckets: int) -> None:
+        self.buckets = [0] * buckets
         self.count = 0
         self.sum = 0.0
+        self.exemplar: Exemplar | None = None
 
     def add(self, new: Distribution, old: Distribution | None) -> None:
         if old is None or new.count < old.count:
-            old = NOTHING
+            old = Distribution((0,) * len(new.buckets), 0, 0.0)
         self.buckets = [total + n - o for total, n, o in zip(self.buckets, new.buckets, old.buckets, strict=True)]
         self.count += new.count - old.count
         self.sum += max(0.0, new.sum - old.sum)
-
-
-NOTHING: Final = Distribution((0,) * (len(BOUNDARIES) + 1), 0, 0.0)
+        self.exemplar = new.exemplar or self.exemplar
 
 
 class _Source:
@@ -123,10 +123,10 @@ class Metrics:
                 place = self._place(key, self._counters)
                 self._counters[place] = self._counters.get(place, 0.0) + (value - old if value >= old else value)
             last.gauges.update(gauges)
-            for key, buckets, count, total in histograms:
-                new = Distribution(tuple(buckets), count, total)
+            for key, buckets, count, total, exemplar in histograms:
+                new = Distribution(tuple(buckets), count, total, exemplar)
                 place = self._place(key, self._histograms)
-                self._histograms.setdefault(place, _Total()).add(new, last.histograms.get(key))
+                self._histograms.setdefault(place, _Total(len(buckets))).add(new, last.histograms.get(key))
                 last.histograms[key] = new
 
     def retire(self, source: str) -> None:
@@ -145,8 +145,8 @@ class Metrics:
         counters, gauges, histograms = self._totals()
         own = self.cells
         for key, histogram in list(own.histograms.items()):
-            new = Distribution(tuple(histogram.buckets), histogram.count, histogram.sum)
-            histograms.setdefault(key, _Total()).add(new, None)
+            new = Distribution(tuple(histogram.buckets), histogram.count, histogram.sum, histogram.exemplar)
+            histograms.setdefault(key, _Total(len(new.buckets))).add(new, None)
         counted = {Kind.COUNTER: counters, Kind.GAUGE: gauges}
         values = [(Kind.COUNTER, list(own.counters.items())), (Kind.GAUGE, list(own.gauges.items()))]
         values += [(kind, list(gather())) for kind, gather in self._gathers]
@@ -171,8 +171,9 @@ class Metrics:
         histograms: dict[Key, _Total] = {}
         with self._lock:
             for key, total in self._histograms.items():
-                copy = histograms[key] = _Total()
+                copy = histograms[key] = _Total(0)
                 copy.buckets, copy.count, copy.sum = total.buckets, total.count, total.sum
+                copy.exemplar = total.exemplar
             for source in self._sources.values():
                 for key, value in source.gauges.items():
                     place = self._place(key, gauges)
@@ -208,8 +209,11 @@ def _families(kind: Kind, values: dict[Key, float]) -> list[Family]:
 def _distributions(values: dict[Key, _Total]) -> list[Family]:
     grouped: dict[str, list[tuple[Labels, Distribution]]] = {}
     for (name, labels), total in values.items():
-        grouped.setdefault(name, []).append((labels, Distribution(tuple(total.buckets), total.count, total.sum)))
-    return [
-        Family(name, Kind.HISTOGRAM, description(name).unit, description(name).text, distributions=tuple(found))
-        for name, found in grouped.items()
-    ]
+        each = Distribution(tuple(total.buckets), total.count, total.sum, total.exemplar)
+        grouped.setdefault(name, []).append((labels, each))
+    families = []
+    for name, found in grouped.items():
+        about = description(name)
+        made = Family(name, Kind.HISTOGRAM, about.unit, about.text, distributions=tuple(found), bounds=about.bounds)
+        families.append(made)
+    return families

@@ -11,12 +11,19 @@ import marshal
 from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
-from meshd.core.cells import OVERFLOW, Cells, Histogram, Key, Labels
+from meshd.core.cells import OVERFLOW, SIZE_BOUNDARIES, Cells, Histogram, Key, Labels
 from meshd.core.exchange import Exchange
+from meshd.http.grpc import status_name
+from meshd.telemetry.destination import destination_of
 from meshd.telemetry.record import PROTOCOLS, Record, Row, decode, record
 
 Send: TypeAlias = Callable[[bytes], bool]
-SeriesKey: TypeAlias = tuple[str, str, str, int, str, bytes, bytes, bytes, bool, bytes, bool, str, bool, str]
+# Cluster, status, flag, method, protocol of the connection, and how the call of gRPC that it is part of ended.
+CallKey: TypeAlias = tuple[str, int, str, bytes, bytes, str]
+# Durations, sizes of requests and of responses; durations of calls, where they are calls of gRPC.
+Histograms: TypeAlias = tuple[Histogram, Histogram, Histogram, Histogram | None]
+Calls: TypeAlias = tuple[Histogram, Histogram | None]  # durations of attempts, the same of calls of gRPC
+SeriesKey: TypeAlias = tuple[str, str, str, int, str, bytes, bytes, bytes, bool, bytes, bool, str, bool, str, str]
 
 BATCH: Final = 64  # records in one message
 MAX_AGE: Final = 0.5  # seconds that a record waits for its batch to fill
@@ -39,17 +46,19 @@ class Series:
         "messages_sent",
         "received",
         "reported",
+        "request_size",
+        "response_size",
         "rpc",
         "sent",
     )
 
-    def __init__(self, labels: Labels, duration: Histogram, *, rpc: bool) -> None:
+    def __init__(self, labels: Labels, histograms: Histograms) -> None:
         self.labels = labels
-        self.duration = duration  # shared by series that differ only in what the histogram does not tell apart
+        # Shared by series that differ only in what histograms do not tell apart.
+        self.duration, self.request_size, self.response_size, self.rpc = histograms
         self.count = 0
         self.received = 0
         self.sent = 0
-        self.rpc = rpc  # these are calls of gRPC
         self.messages_received = 0
         self.messages_sent = 0
         self.reported = 0  # `count` when the controller last got it
@@ -59,7 +68,7 @@ class Series:
         yield ("meshd.exchanges", self.labels), self.count
         yield ("meshd.exchange.received", self.labels), self.received
         yield ("meshd.exchange.sent", self.labels), self.sent
-        if self.rpc:
+        if self.rpc is not None:
             yield ("meshd.messages.received", self.labels), self.messages_received
             yield ("meshd.messages.sent", self.labels), self.messages_sent
 
@@ -78,7 +87,7 @@ class Recorder:
         self.keep_all = keep_all  # an access log wants every exchange
         self._send = send
         self._series: dict[SeriesKey, Series] = {}
-        self._calls: dict[tuple[str, int, str, bytes], Histogram] = {}
+        self._calls: dict[CallKey, Calls] = {}
         self._batch: list[Row] = []
         self._oldest = 0.0
 
@@ -86,7 +95,8 @@ class Recorder:
         """Account for an exchange that has ended."""
         head, peer, route, verdict = exchange.head, exchange.peer, exchange.route, exchange.verdict
         method = head.method if head.method in METHODS else OTHER
-        reply, rpc = exchange.reply, exchange.rpc
+        reply, rpc, attempts = exchange.reply, exchange.rpc, exchange.attempts
+        session = attempts[-1].tls if attempts else None
         key = (
             route.name if route is not None else "",
             route.template if route is not None else "",
@@ -101,7 +111,8 @@ class Recorder:
             bool(peer.tls),
             verdict.policy if verdict is not None else "",
             reply is not None,
-            "" if rpc is None else NO_STATUS if rpc.status is None else str(rpc.status),
+            "" if session is None else session[5],
+            "" if rpc is None else NO_STATUS if rpc.status is None else status_name(rpc.status),
         )
         series = self._series.get(key)
         if series is None:
@@ -112,15 +123,28 @@ class Recorder:
         if rpc is not None:
             series.messages_received += rpc.received.count
             series.messages_sent += rpc.sent.count
-        series.duration.observe(exchange.ended - exchange.started)
-        for attempt in exchange.attempts:
-            call = (exchange.cluster, attempt.status, attempt.flag, method)
-            histogram = self._calls.get(call)
-            if histogram is None:
-                histogram = self._new_call(call)
-            histogram.observe((attempt.ended or exchange.ended) - attempt.started)
+        duration = exchange.ended - exchange.arrived
+        series.duration.observe(duration)
+        series.request_size.observe_size(exchange.bytes_received)
+        series.response_size.observe_size(exchange.bytes_sent)
+        for attempt in attempts:
+            call = (exchange.cluster, attempt.status, attempt.flag, method, attempt.protocol, key[14])
+            durations = self._calls.get(call)
+            if durations is None:
+                durations = self._new_call(call)
+            took = (attempt.ended or exchange.ended) - attempt.started
+            durations[0].observe(took)
+            if durations[1] is not None:
+                durations[1].observe(took)
         trace = exchange.trace
-        if self.keep_all or reply is not None or exchange.flags or (trace is not None and trace.sampled):
+        is_sampled = trace is not None and trace.sampled
+        if is_sampled:
+            assert trace is not None
+            series.duration.exemplar = (duration, trace.trace_id, trace.span_id, now + self.clock_offset)
+        if rpc is not None and series.rpc is not None:
+            series.rpc.observe(duration)
+            series.rpc.exemplar = series.duration.exemplar
+        if is_sampled or self.keep_all or reply is not None or exchange.flags:
             self._keep(exchange, now)
 
     def refused(self, listener: str, code: str) -> None:
@@ -159,23 +183,31 @@ class Recorder:
 
     def _new_series(self, key: SeriesKey) -> Series:
         if len(self._series) < SERIES_CAP:
-            duration = self.cells.histogram("http.server.request.duration", duration_labels(key))
-            found = self._series[key] = Series(series_labels(key), duration, rpc=bool(key[-1]))
+            found = self._series[key] = Series(series_labels(key), self._histograms(key, duration_labels(key)))
             return found
         overflow = self._series.get(OVERFLOW_KEY)  # the one place beyond the cap, shared by all that is
         if overflow is None:
-            overflow = Series(OVERFLOW, self.cells.histogram("http.server.request.duration", OVERFLOW), rpc=True)
+            overflow = Series(OVERFLOW, self._histograms(OVERFLOW_KEY, OVERFLOW))
             self._series[OVERFLOW_KEY] = overflow
         return overflow
 
-    def _new_call(self, call: tuple[str, int, str, bytes]) -> Histogram:
-        cluster, status, flag, method = call
-        labels = [("http.request.method", method.decode()), ("server.address", cluster)]
-        if status:
-            labels.append(("http.response.status_code", str(status)))
-        if status >= 400 or flag:
-            labels.append(("error.type", flag or str(status)))
-        found = self.cells.histogram("http.client.request.duration", tuple(labels))
+    def _histograms(self, key: SeriesKey, labels: Labels) -> Histograms:
+        cells = self.cells
+        rpc = None
+        if key[-1]:
+            rpc = cells.histogram("rpc.server.call.duration", call_labels(key) if labels is not OVERFLOW else OVERFLOW)
+        return (
+            cells.histogram("http.server.request.duration", labels),
+            cells.histogram("http.server.request.body.size", labels, SIZE_BOUNDARIES),
+            cells.histogram("http.server.response.body.size", labels, SIZE_BOUNDARIES),
+            rpc,
+        )
+
+    def _new_call(self, call: CallKey) -> Calls:
+        cells, rpc = self.cells, None
+        if call[-1]:
+            rpc = cells.histogram("rpc.client.call.duration", attempt_call_labels(call))
+        found = (cells.histogram("http.client.request.duration", attempt_labels(call)), rpc)
         if len(self._calls) < SERIES_CAP:
             self._calls[call] = found
         return found
@@ -184,47 +216,91 @@ class Recorder:
         return f"<Recorder {len(self._series)} series, {len(self._batch)} records waiting>"
 
 
-OVERFLOW_KEY: Final[SeriesKey] = ("overflow", "", "", 0, "", b"", b"", b"", False, b"", False, "", False, "")
+OVERFLOW_KEY: Final[SeriesKey] = ("overflow", "", "", 0, "", b"", b"", b"", False, b"", False, "", False, "", "UNKNOWN")
 
 
 def series_labels(key: SeriesKey) -> Labels:
     """What the counters of exchanges tell apart."""
-    route, _template, cluster, status, flags, method, protocol, _scheme, inbound, principal, tls, policy, own, rpc = key
-    labels = (
+    route, _template, cluster, status, flags, method, protocol, _scheme, inbound, principal = key[:10]
+    tls, policy, own, server, rpc = key[10:]
+    labels: Labels = (
         ("meshd.direction", "inbound" if inbound else "outbound"),
         ("meshd.route", route),
         ("meshd.cluster", cluster),
         ("http.request.method", method.decode()),
-        ("http.response.status_code", str(status)),
+        ("http.response.status_code", str(status) if status else ""),
         ("meshd.response_flags", flags),
         ("network.protocol.version", PROTOCOLS.get(protocol, "")),
         ("meshd.peer", principal.decode("utf-8", "backslashreplace")),
         ("meshd.tls", "true" if tls else "false"),
         ("meshd.policy", policy),
         ("meshd.reply", "proxy" if own else "app"),
+        ("meshd.upstream_peer", server),
     )
-    return (*labels, ("rpc.system", "grpc"), ("rpc.grpc.status_code", rpc)) if rpc else labels
+    labels = (*labels, ("rpc.system.name", "grpc"), ("rpc.response.status_code", rpc)) if rpc else labels
+    return tuple(label for label in labels if label[1])
 
 
 def duration_labels(key: SeriesKey) -> Labels:
-    """What the duration histogram tells apart: the attributes of the stable convention, and which way and where to."""
-    _route, template, cluster, status, flags, method, protocol, scheme, inbound, *_rest = key
-    labels = [
+    """What the histograms tell apart: the attributes of the stable convention, and which way and where to."""
+    _route, template, cluster, status, flags, method, protocol, scheme, inbound, _peer, tls, *_rest = key
+    labels = (
         ("http.request.method", method.decode()),
-        ("url.scheme", scheme.decode("ascii", "backslashreplace")),
+        ("url.scheme", "https" if tls else scheme.decode("ascii", "backslashreplace")),
         ("meshd.direction", "inbound" if inbound else "outbound"),
         ("meshd.cluster", cluster),
         ("network.protocol.version", PROTOCOLS.get(protocol, "")),
-    ]
-    if key[-1]:
-        labels.append(("rpc.system", "grpc"))
-    if template:
-        labels.append(("http.route", template))
-    if status:
-        labels.append(("http.response.status_code", str(status)))
-    if status >= 500:
-        labels.append(("error.type", flags.partition(",")[0] or str(status)))
-    return tuple(labels)
+        ("rpc.system.name", "grpc" if key[-1] else ""),
+        ("http.route", template),
+        ("http.response.status_code", str(status) if status else ""),
+        ("error.type", flags.partition(",")[0] or str(status) if status >= 500 else ""),
+    )
+    return tuple(label for label in labels if label[1])
+
+
+def call_labels(key: SeriesKey) -> Labels:
+    """What is told apart of calls of gRPC. A method only where a route names it, or clients would make up labels."""
+    template, cluster, inbound, ended = key[1], key[2], key[8], key[14]
+    labels = (
+        ("rpc.system.name", "grpc"),
+        ("rpc.method", "" if "*" in template else template.removeprefix("/")),
+        ("rpc.response.status_code", "" if ended == NO_STATUS else ended),
+        ("error.type", "" if ended in (NO_STATUS, "OK") else ended),
+        ("meshd.direction", "inbound" if inbound else "outbound"),
+        ("meshd.cluster", cluster),
+    )
+    return tuple(label for label in labels if label[1])
+
+
+def attempt_labels(call: CallKey) -> Labels:
+    """What is told apart of attempts: by where they went, which is the service and not what a client wrote."""
+    cluster, status, flag, method, protocol, _rpc = call
+    labels = (
+        ("http.request.method", method.decode()),
+        ("http.response.status_code", str(status) if status else ""),
+        ("error.type", flag or (str(status) if status >= 400 else "")),
+        ("network.protocol.version", PROTOCOLS.get(protocol, "")),
+        *_whereto(cluster),
+    )
+    return tuple(label for label in labels if label[1])
+
+
+def attempt_call_labels(call: CallKey) -> Labels:
+    """The same of attempts at a call of gRPC."""
+    cluster, _status, flag, _method, _protocol, rpc = call
+    ended = "" if rpc == NO_STATUS else rpc
+    labels = (
+        ("rpc.system.name", "grpc"),
+        ("rpc.response.status_code", ended),
+        ("error.type", flag or ("" if ended == "OK" else ended)),
+        *_whereto(cluster),
+    )
+    return tuple(label for label in labels if label[1])
+
+
+def _whereto(cluster: str) -> Labels:
+    host, port, _service, _namespace = destination_of(cluster)
+    return (("server.address", host), ("server.port", str(port) if port else ""), ("meshd.cluster", cluster))
 
 
 def decode_batch(payload: bytes) -> list[Record]:

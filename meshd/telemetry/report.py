@@ -9,11 +9,11 @@ Rule 2: every so often everything is sent, so that a controller that was started
 import marshal
 from typing import Final, TypeAlias
 
-from meshd.core.cells import Key
+from meshd.core.cells import Exemplar, Key
 from meshd.telemetry.records import Recorder, Send
 
 Counts: TypeAlias = list[tuple[Key, float]]
-Distributions: TypeAlias = list[tuple[Key, list[int], int, float]]
+Distributions: TypeAlias = list[tuple[Key, list[int], int, float, Exemplar | None]]
 Message: TypeAlias = tuple[int, Counts, Counts, Distributions]  # incarnation, counters, gauges, histograms
 
 CHUNK: Final = 256  # values in one message, so that it fits the channel
@@ -84,7 +84,7 @@ class Report:
         changed = [(place, item) for place, item in enumerate(histograms.items()) if item[1].count != sent[place]]
         for start in range(0, len(changed), CHUNK):
             part = changed[start : start + CHUNK]
-            if not self._offer([], [], [(key, h.buckets, h.count, h.sum) for _place, (key, h) in part]):
+            if not self._offer([], [], [(key, h.buckets, h.count, h.sum, h.exemplar) for _place, (key, h) in part]):
                 return False
             for place, (_key, histogram) in part:
                 sent[place] = histogram.count

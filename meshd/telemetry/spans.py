@@ -81,7 +81,8 @@ def build_spans(record: Record) -> list[Span]:
     return [_server(record, trace), *clients]
 
 
-def _server(record: Record, trace: TraceContext) -> Span:
+def server_attributes(record: Record) -> Attributes:
+    """What is told of an exchange as its client saw it; also of one whose trace is not kept."""
     host, port = split_host(record.authority, record.scheme)
     attributes = method_of(record) | told(
         {
@@ -119,13 +120,25 @@ def _server(record: Record, trace: TraceContext) -> Span:
         if not value or name == "claims":  # what a token says is for the log alone
             continue
         attributes.setdefault(f"meshd.{name}", value)
-    error = None
+    if (kind := _error_type(record)) is not None:
+        attributes["error.type"] = kind
+    return attributes
+
+
+def _error_type(record: Record) -> str | None:
+    """None when nothing was the server's fault."""
     if record.status >= 500:
-        error = "" if record.error is None else record.details  # an app's own 5xx has no description
-        attributes["error.type"] = record.error or str(record.status)
-    elif record.rpc is not None and record.rpc.status in SERVER_ERRORS:
-        error = "" if record.error is None else record.details
-        attributes["error.type"] = record.error or status_name(record.rpc.status or 0)
+        return record.error or str(record.status)
+    if record.rpc is not None and record.rpc.status in SERVER_ERRORS:
+        return record.error or status_name(record.rpc.status or 0)
+    return None
+
+
+def _server(record: Record, trace: TraceContext) -> Span:
+    attributes = server_attributes(record)
+    error = None
+    if "error.type" in attributes:
+        error = "" if record.error is None else record.details  # an app's own failure has no description
     return Span(
         name=_server_name(record, attributes),
         kind=Kind.SERVER,

@@ -55,7 +55,8 @@ def pair(shared_mesh, tmp_path_factory):
 
     def telemetry(name):
         log = {"path": str(shared_mesh.folder / f"{name}.access")}
-        return {"accessLog": log, "otlp": {"endpoint": collector.endpoint, "protocol": collector.protocol}}
+        otlp = {"endpoint": collector.endpoint, "protocol": collector.protocol}
+        return {"accessLog": log, "otlp": otlp, "istioMetrics": True}
 
     with app:
         shared_mesh.policy("documents", DOCUMENTS)

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
+import pytest
 from support.exchanges import make_call, make_exchange
 
 from meshd.core.cells import Cells
 from meshd.core.peer import NOBODY
-from meshd.telemetry.istio import Workload, istio_view
+from meshd.telemetry.istio import Services, Workload, istio_view
 from meshd.telemetry.metrics import Metrics
 from meshd.telemetry.prometheus import render
 from meshd.telemetry.records import Recorder
@@ -11,13 +14,13 @@ from meshd.telemetry.report import Report
 OWN = Workload("orders", "default", "spiffe://cluster.local/ns/default/sa/orders")
 
 
-def view(*exchanges):
+def view(*exchanges, own=OWN):
     metrics = Metrics()
     recorder = Recorder(Cells(), lambda _: True, 0.0, keep_all=False)
     for exchange in exchanges:
         recorder.finish(exchange, 0.0)
     Report(recorder, lambda payload: metrics.merge("worker 0", payload) is None, 1).push()
-    return {family.name: family for family in istio_view(metrics.collect(), OWN)}
+    return {family.name: family for family in istio_view(metrics.collect(), own)}
 
 
 def requests(families):
@@ -32,10 +35,20 @@ def test_what_came_in_is_told_as_its_destination():
         "source_workload": "web",
         "source_workload_namespace": "shop",
         "source_principal": "spiffe://cluster.local/ns/shop/sa/web",
+        "source_app": "unknown",
+        "source_version": "unknown",
+        "source_cluster": "unknown",
+        "source_canonical_service": "web",
+        "source_canonical_revision": "latest",
         "destination_workload": "orders",
         "destination_workload_namespace": "default",
         "destination_principal": "spiffe://cluster.local/ns/default/sa/orders",
-        "destination_service": "orders",
+        "destination_app": "unknown",
+        "destination_version": "unknown",
+        "destination_cluster": "unknown",
+        "destination_canonical_service": "orders",
+        "destination_canonical_revision": "latest",
+        "destination_service": "orders.default.svc.cluster.local",
         "destination_service_name": "orders",
         "destination_service_namespace": "default",
         "request_protocol": "http",
@@ -45,18 +58,55 @@ def test_what_came_in_is_told_as_its_destination():
     }
 
 
-def test_what_went_out_is_told_as_its_source():
+def outbound(cluster, **given):
     exchange = make_exchange(inbound=False, status=503)
-    exchange.cluster = "reviews.prod:9080"
+    exchange.cluster = cluster
     exchange.flag("UF")
-    ((labels, _value),) = requests(view(exchange))
+    ((labels, _value),) = requests(view(exchange, **given))
+    return labels
+
+
+def test_what_went_out_is_told_as_its_source():
+    labels = outbound("prod/reviews:9080")
     assert labels["reporter"] == "source"
     assert (labels["source_workload"], labels["source_workload_namespace"]) == ("orders", "default")
     assert labels["source_principal"] == OWN.spiffe_id
-    assert labels["destination_service"] == "reviews.prod"
-    assert (labels["destination_service_name"], labels["destination_service_namespace"]) == ("reviews", "prod")
     assert (labels["response_code"], labels["response_flags"]) == ("503", "UF")
-    assert labels["connection_security_policy"] == "unknown"
+    assert labels["connection_security_policy"] == "unknown"  # only the destination can know
+
+
+@pytest.mark.parametrize(
+    ("cluster", "wanted"),
+    [
+        ("prod/reviews:9080", ("reviews.prod.svc.cluster.local", "reviews", "prod")),
+        ("prod/reviews:9080/v2", ("reviews.prod.svc.cluster.local", "reviews", "prod")),
+        ("api.example.com:443", ("api.example.com", "api.example.com", "egress")),
+        ("other.example.com:443", ("other.example.com", "other.example.com", "unknown")),
+        ("", ("unknown", "unknown", "unknown")),
+    ],
+)
+def test_a_destination_is_named_as_istio_names_it(cluster, wanted):
+    labels = outbound(cluster, own=replace(OWN, services=lambda: Services("", {"api.example.com": "egress"})))
+    assert tuple(labels[f"destination_service{part}"] for part in ("", "_name", "_namespace")) == wanted
+
+
+def test_who_answered_is_known_by_the_identity_it_proved():
+    labels = outbound("prod/reviews:9080")
+    assert labels["destination_principal"] == "spiffe://cluster.local/ns/default/sa/orders"
+    assert (labels["destination_workload"], labels["destination_workload_namespace"]) == ("orders", "default")
+    exchange = make_exchange(inbound=False)
+    exchange.attempts[0].tls = None
+    ((labels, _value),) = requests(view(exchange))
+    assert (labels["destination_principal"], labels["destination_workload"]) == ("unknown", "unknown")
+
+
+def test_labels_of_the_workload_name_app_and_version_and_a_selector_its_service():
+    labels = {"app": "orders", "version": "v2"}
+    own = Workload("orders-v2", "default", labels=labels, services=lambda: Services("orders"))
+    ((labels, _value),) = requests(view(make_exchange(), own=own))
+    assert (labels["destination_app"], labels["destination_version"]) == ("orders", "v2")
+    assert (labels["destination_canonical_service"], labels["destination_canonical_revision"]) == ("orders", "v2")
+    assert (labels["destination_workload"], labels["destination_service_name"]) == ("orders-v2", "orders")
 
 
 def test_a_stranger_in_plain_text():

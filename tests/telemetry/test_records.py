@@ -1,8 +1,11 @@
 import pytest
+from support.conventions import wrong
 from support.exchanges import make_attempt, make_call, make_denied, make_exchange
 
 from meshd.core.cells import Cells
+from meshd.core.route import Route
 from meshd.telemetry import records
+from meshd.telemetry.exporter import typed
 from meshd.telemetry.records import BATCH, MAX_AGE, Recorder, decode_batch
 
 
@@ -69,7 +72,14 @@ def test_series_past_the_cap_share_one(wire, monkeypatch):
     assert sum(series.count for series in recorder.series()) == 100
     *_, last = recorder.series()
     assert (last.labels, last.count) == ((("overflow", "true"),), 90)
-    assert sum(each.count for (name, _), each in recorder.cells.histograms.items() if "server" in name) == 100
+    assert (
+        sum(
+            each.count
+            for (name, _), each in recorder.cells.histograms.items()
+            if name.endswith("r.request.duration") and "server" in name
+        )
+        == 100
+    )
 
 
 def test_durations_are_told_apart_by_what_the_convention_says(wire):
@@ -79,7 +89,7 @@ def test_durations_are_told_apart_by_what_the_convention_says(wire):
     assert name == "http.server.request.duration"
     assert dict(labels) == {
         "http.request.method": "GET",
-        "url.scheme": "http",
+        "url.scheme": "https",
         "meshd.direction": "inbound",
         "meshd.cluster": "orders.default:80",
         "network.protocol.version": "1.1",
@@ -175,10 +185,92 @@ def test_calls_of_grpc_are_told_apart_by_status_and_their_messages_counted(wire)
     for call in (make_call(), make_call(), make_call(status=14), make_call(status=None), make_exchange()):
         recorder.finish(call, 0.0)
     found = {
-        (name, dict(labels).get("rpc.grpc.status_code")): value
+        (name, dict(labels).get("rpc.response.status_code")): value
         for series in recorder.series()
         for (name, labels), value in series.totals()
     }
-    assert (found["meshd.messages.received", "0"], found["meshd.messages.sent", "0"]) == (2, 4)
-    assert {status for name, status in found if name == "meshd.messages.sent"} == {"0", "14", "none"}
+    assert (found["meshd.messages.received", "OK"], found["meshd.messages.sent", "OK"]) == (2, 4)
+    assert {status for name, status in found if name == "meshd.messages.sent"} == {"OK", "UNAVAILABLE", "none"}
     assert found["meshd.exchanges", None] == 1
+
+
+def histograms(recorder, name):
+    return [(dict(labels), each) for (found, labels), each in recorder.cells.histograms.items() if found == name]
+
+
+def test_calls_of_grpc_have_the_conventions_durations_as_well(wire):
+    recorder = make_recorder(wire)
+    for call in (make_call(), make_call(status=14), make_call(status=None), make_exchange()):
+        recorder.finish(call, 0.0)
+    found = histograms(recorder, "rpc.server.call.duration")
+    assert {labels.get("rpc.response.status_code"): labels.get("error.type") for labels, _ in found} == {
+        "OK": None,
+        "UNAVAILABLE": "UNAVAILABLE",
+        None: None,
+    }
+    assert [each.count for _, each in found] == [1, 1, 1]
+    assert sum(each.count for _, each in histograms(recorder, "rpc.client.call.duration")) == 3
+    assert sum(each.count for _, each in histograms(recorder, "http.client.request.duration")) == 4
+
+
+@pytest.mark.parametrize(
+    ("template", "method"), [("/shop.Orders/Get", "shop.Orders/Get"), ("/shop.Orders/*", None), ("/*", None)]
+)
+def test_a_method_is_a_label_only_where_a_route_names_it(wire, template, method):
+    recorder = make_recorder(wire)
+    call = make_call(path=b"/shop.Orders/Anything")
+    call.route = Route("r", template)
+    recorder.finish(call, 0.0)
+    ((labels, _),) = histograms(recorder, "rpc.server.call.duration")
+    assert labels.get("rpc.method") == method
+
+
+def test_attempts_are_told_apart_by_where_they_went_and_not_by_what_a_client_wrote(wire):
+    recorder = make_recorder(wire)
+    exchange = make_exchange()
+    exchange.cluster = "shop/reviews:9080/v2"
+    exchange.head.authority = b"whatever.test:1"
+    recorder.finish(exchange, 0.0)
+    ((labels, _),) = histograms(recorder, "http.client.request.duration")
+    assert labels == {
+        "http.request.method": "GET",
+        "http.response.status_code": "200",
+        "network.protocol.version": "1.1",
+        "server.address": "reviews.shop.svc.cluster.local",
+        "server.port": "9080",
+        "meshd.cluster": "shop/reviews:9080/v2",
+    }
+
+
+def test_sizes_of_bodies_are_counted(wire):
+    recorder = make_recorder(wire)
+    for octets in (0, 1, 256, 257, 1024, 1025, 2**40):
+        exchange = make_exchange()
+        exchange.bytes_sent = octets
+        recorder.finish(exchange, 0.0)
+    ((_, found),) = histograms(recorder, "http.server.response.body.size")
+    assert (found.count, found.sum) == (7, 1 + 256 + 257 + 1024 + 1025 + 2**40)
+    assert (found.buckets[:3], found.buckets[-1]) == ([3, 2, 1], 1)
+
+
+def test_a_kept_trace_is_the_example_of_its_durations(wire):
+    recorder = make_recorder(wire)
+    recorder.finish(make_exchange(sampling=0.0), 0.0)
+    ((_, found),) = histograms(recorder, "http.server.request.duration")
+    assert found.exemplar is None
+    exchange = make_exchange()
+    recorder.finish(exchange, 0.0)
+    value, trace_id, span_id, _at = found.exemplar
+    assert (trace_id, span_id) == (exchange.trace.trace_id, exchange.trace.span_id)
+    assert round(value, 6) == 0.005
+
+
+def test_no_label_is_without_a_value_and_each_is_of_the_conventions_or_ours(wire):
+    recorder = make_recorder(wire)
+    for exchange in (make_exchange(), make_call(), make_call(status=None), make_denied(), make_exchange(status=0)):
+        recorder.finish(exchange, 0.0)
+    found = [labels for _, labels in recorder.cells.histograms]
+    found += [series.labels for series in recorder.series()]
+    assert found
+    for labels in found:
+        assert not wrong(typed(labels))

@@ -38,6 +38,8 @@ ALL = {
     "meshd.exchange.received",
     "meshd.exchange.sent",
     "http.server.request.duration",
+    "http.server.request.body.size",
+    "http.server.response.body.size",
     "http.client.request.duration",
     "custom",
     "idle",
