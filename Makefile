@@ -30,7 +30,7 @@ bench: $(VENV)/.tested $(VENV)/.compiled
 
 lock:
 	rm -rf .lock && $(PYTHON) -m venv .lock && .lock/bin/pip -q install -e '.[test]'
-	{ head -1 requirements.lock; .lock/bin/pip freeze --exclude-editable; } > .lock/new && mv .lock/new requirements.lock
+	{ head -1 requirements.lock; .lock/bin/pip freeze --all --exclude pip --exclude-editable; } > .lock/new && mv .lock/new requirements.lock
 	rm -rf .lock
 
 clean:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from meshd import demo
 from meshd.cli.exit_codes import NO, OK
 from meshd.cli.failure import fail
 from meshd.config.duration import parse_duration
@@ -21,7 +22,7 @@ from meshd.demo.mesh import DemoFailed, Mesh
 from meshd.demo.traffic import Traffic
 
 PAUSE: Final = 0.25  # seconds between two rounds
-POLICIES: Final = Path(__file__).parents[2] / "policies" / "demo"
+POLICIES: Final = Path(demo.__file__).parent / "policies"  # in a checkout a link to the documents that people change
 GREEN, RED, DIM, PLAIN = "\033[32m", "\033[31m", "\033[2m", "\033[0m"
 
 
@@ -32,16 +33,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--for", dest="seconds", type=_seconds, metavar="10s", help="stop by itself after this long")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end instead of text")
     parser.add_argument("--otlp", metavar="URL", help="export traces and metrics to this OpenTelemetry collector")
-    parser.add_argument(
-        "--policies", type=Path, default=POLICIES, help="the documents to run on (default: those of the demo)"
-    )
+    parser.add_argument("--policies", type=Path, help="the documents to run on (default: those of the demo)")
     parser.add_argument("--folder", type=Path, help="keep documents, certificates and logs here")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run until told to end; the exit code."""
-    policies: Path = args.policies
+    policies: Path = args.policies or POLICIES
     seconds: float | None = args.seconds
     as_json: bool = args.json
     if not policies.is_dir():
@@ -49,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     began = time.perf_counter()
     try:
-        with Mesh(policies, args.otlp, args.folder) as mesh:
+        with Mesh(policies, args.otlp, args.folder, copies=policies is POLICIES and not POLICIES.is_symlink()) as mesh:
             traffic = Traffic(mesh)
             if not as_json:
                 print(_introduction(mesh, time.perf_counter() - began), flush=True)

@@ -82,7 +82,8 @@ class Admin(Model):
 
 
 class Otlp(Model):
-    """The OpenTelemetry collector: traces and metrics, and with `logs` each line of the access log as a log record."""
+    """The OpenTelemetry collector: traces and metrics, and with `logs` each line of the access log as a log record. Said
+    without an endpoint (`otlp: {}`), it is the one on this machine."""
 
     endpoint: HttpUrl = "http://127.0.0.1:4318"
     protocol: Literal["http/protobuf", "grpc"] = "http/protobuf"
@@ -97,9 +98,9 @@ class AccessLog(Model):
 
 
 class Telemetry(Model):
-    """What is told to whom."""
+    """What is told to whom. Nothing is exported until a collector is named."""
 
-    otlp: Annotated[Otlp | None, Nullable()] = Field(default_factory=Otlp)
+    otlp: Annotated[Otlp | None, Nullable()] = None
     sampling: Fraction = 1.0
     access_log: Annotated[AccessLog | None, Nullable()] = Field(default_factory=AccessLog)
     istio_metrics: bool = False  # /metrics has the same numbers under Istio's names as well

@@ -27,9 +27,10 @@ class DemoFailed(Exception):
 
 
 class Mesh:
-    """A running mesh. `folder` keeps documents, certificates and logs; a temporary one is removed at the end."""
+    """A running mesh. `folder` keeps documents, certificates and logs; a temporary one is removed at the end. With
+    `copies` it runs on a copy of the policies there, for those of an installed package are nobody's to change."""
 
-    def __init__(self, policies: Path, otlp: str | None, folder: Path | None = None) -> None:
+    def __init__(self, policies: Path, otlp: str | None, folder: Path | None = None, *, copies: bool = False) -> None:
         self.policies = policies.resolve()
         self.otlp = otlp
         self.folder = folder.resolve() if folder else Path(tempfile.mkdtemp(prefix="meshd-up-"))
@@ -37,6 +38,7 @@ class Mesh:
         self.reviews: dict[str, str] = {}  # version to host:port of the app itself
         self.admin: dict[str, str] = {}  # sidecar to host:port
         self._temporary = folder is None
+        self._copies = copies
         self._sidecars: list[subprocess.Popen[bytes]] = []
         self._apps: list[subprocess.Popen[bytes]] = []
 
@@ -56,6 +58,10 @@ class Mesh:
     def _start(self) -> None:
         self.folder.mkdir(exist_ok=True)
         (self.folder / "endpoints").mkdir(exist_ok=True)
+        if self._copies:
+            packaged, self.policies = self.policies, self.folder / "policies"
+            if not self.policies.exists():
+                shutil.copytree(packaged, self.policies)
         self._issue()
         for version in ("v1", "v2"):
             self.reviews[version] = self._app(f"reviews-{version}", "reviews", version)

@@ -1,6 +1,6 @@
 """The one place that knows which HTTP/2 library runs: hyper-h2, or jh2, which has the same API and its HPACK in Rust.
 
-jh2 is taken when it is installed (`pip install meshd[fast]`), unless the environment says MESHD_H2=h2. Everything
+jh2 is taken when it is installed (the extra `fast`), unless the environment says MESHD_H2=h2. Everything
 that differs between the two, and every exception that hostile octets can draw out of them, ends here.
 """
 

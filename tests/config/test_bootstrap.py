@@ -51,7 +51,13 @@ def test_every_value_knows_its_source(write):
     assert sources["spec.admin.listen"] == "env MESHD_ADMIN_LISTEN"
     assert sources["spec.identity.certificates"] == f"{file}:6"
     assert sources["spec.outbound[0].listen"] == f"{file}:8"
-    assert sources["spec.drain"] == sources["spec.telemetry.otlp.endpoint"] == sources["spec.inbound"] == "default"
+    assert sources["spec.drain"] == sources["spec.telemetry.otlp"] == sources["spec.inbound"] == "default"
+
+
+def test_the_environment_asks_for_an_exporter_by_one_field(write):
+    environ = {"WORKERS": "1", "MESHD_TELEMETRY_OTLP_ENDPOINT": "http://c:4318"}
+    otlp = load_proxy(write(), {}, environ).proxy.spec.telemetry.otlp
+    assert (otlp.endpoint, otlp.protocol) == ("http://c:4318", "http/protobuf")
 
 
 def test_relative_paths_count_from_the_folder_of_the_document(write, tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ def test_the_smallest_bootstrap_and_its_defaults():
     spec = proxy.spec
     assert (spec.workers, spec.drain, spec.policies) == (1, 10, ("policies/",))
     assert str(spec.admin.listen) == "127.0.0.1:15000"
-    assert (spec.telemetry.otlp.endpoint, spec.telemetry.otlp.protocol) == ("http://127.0.0.1:4318", "http/protobuf")
+    assert spec.telemetry.otlp is None
     assert (spec.telemetry.sampling, spec.telemetry.access_log.path, spec.telemetry.access_log.format) == (
         1.0,
         "-",
@@ -31,6 +31,15 @@ def test_the_smallest_bootstrap_and_its_defaults():
     )
     assert (spec.outbound[0].protocol, spec.outbound[0].service) == ("auto", None)
     assert proxy.spiffe_id == "spiffe://cluster.local/ns/ns/sa/name"
+
+
+def test_telemetry_is_exported_once_somebody_asks():
+    """Each field of it is enough, and the collector of this machine is the one that is meant."""
+    for written in ("{}", "{protocol: http/protobuf}", "{endpoint: 'http://127.0.0.1:4318'}"):
+        otlp = read(f"outbound: [{{listen: 'a:1'}}]\ntelemetry: {{otlp: {written}}}").spec.telemetry.otlp
+        assert (otlp.endpoint, otlp.protocol) == ("http://127.0.0.1:4318", "http/protobuf")
+    for written in ("{}", "{sampling: 0.5}", "{accessLog: null}"):
+        assert read(f"outbound: [{{listen: 'a:1'}}]\ntelemetry: {written}").spec.telemetry.otlp is None
 
 
 def test_identity():
