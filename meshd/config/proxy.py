@@ -82,8 +82,8 @@ class Admin(Model):
 
 
 class Otlp(Model):
-    """The OpenTelemetry collector: traces and metrics, and with `logs` each line of the access log as a log record. Said
-    without an endpoint (`otlp: {}`), it is the one on this machine."""
+    """The OpenTelemetry collector: traces and metrics, and with `logs` each line of the access log as a log record.
+    Without an endpoint (`otlp: {}`) it is the one on this machine."""
 
     endpoint: HttpUrl = "http://127.0.0.1:4318"
     protocol: Literal["http/protobuf", "grpc"] = "http/protobuf"
