@@ -39,7 +39,7 @@ def _needs_certificate(rule: Rule) -> bool:
     by_source = bool(rule.from_) and all(
         any(getattr(each.source, name) for name in BY_CERTIFICATE) for each in rule.from_
     )
-    keys = ("source.principal", "source.namespace", "source.serviceAccount")
+    keys = ("source.principal", "source.namespace", "source.serviceAccount", "source.trustDomain")
     return by_source or any(condition.values and condition.key in keys for condition in rule.when)
 
 

@@ -8,7 +8,7 @@ without either any identity of our own trust domain will do.
 
 from collections.abc import Iterable, Iterator
 
-from meshd.config.address import ip_version
+from meshd.config.address import ip_version, is_host
 from meshd.config.service import EndpointSlice, Service, ServicePort
 from meshd.config.service_entry import EntryPort, ServiceEntry, WorkloadEntry
 from meshd.discovery.known_port import KnownPort, Place, protocol_of
@@ -115,6 +115,7 @@ def _slice_places(slices: Iterable[EndpointSlice], port: ServicePort, accounts: 
                 number,
                 mutual=mutual,
                 identities=accounts,
+                server_name=_server_name(f"{piece.service}.{piece.namespace}.svc.cluster.local"),
                 labels=tuple(sorted(piece.metadata.labels.items())),
                 zone=endpoint.zone or "",
             )
@@ -149,16 +150,18 @@ def _entry_places(entry: ServiceEntry, port: EntryPort, trust_domain: str) -> It
             weight=endpoint.weight or 1,
             mutual=mutual,
             identities=_identities(endpoint, entry.namespace, trust_domain) or listed,
-            server_name=_server_name(entry.spec.hosts[0]),
+            server_name=_server_name(*entry.spec.hosts),
             labels=tuple(sorted(endpoint.labels.items())),
             zone=endpoint.locality,
         )
 
 
-def _server_name(host: str) -> str:
-    """What a TLS server is asked for by name, which an address is not, and without a dot at the end (RFC 6066 section
-    3); empty where there is no one name."""
-    return "" if host.startswith("*") or ip_version(host) else host.removesuffix(".")
+def _server_name(*hosts: str) -> str:
+    """The first that a TLS server can be asked for: by name, which an address is not, and without a dot at the end (RFC
+    6066 section 3); empty where there is none. Between sidecars policies may look at it (`connection.sni`), and nothing
+    else does: who answers proves to be it by a SPIFFE ID."""
+    names = (host.removesuffix(".") for host in hosts if is_host(host) and not ip_version(host))
+    return next(names, "")
 
 
 def _identities(endpoint: WorkloadEntry, namespace: str, trust_domain: str) -> frozenset[str]:

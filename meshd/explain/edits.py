@@ -159,4 +159,8 @@ def _condition(condition: Condition, speaker: _Speaker) -> Edits:
         return speaker.source(Source(principals=condition.values))
     if key == "source.namespace":
         return speaker.source(Source(namespaces=condition.values))
+    if key == "source.serviceAccount":
+        return speaker.source(Source.model_construct(service_accounts=condition.values))
+    if key == "source.trustDomain":
+        return speaker.source(Source.model_construct(trust_domains=condition.values))
     return ()

@@ -37,6 +37,7 @@ KEYS: Final[Mapping[str, Look]] = {
     "source.principal": look_principal,
     "source.namespace": look_namespace,
     "source.serviceAccount": look_account,
+    "source.trustDomain": look_trust_domain,
     "source.ip": look_address,
     "remote.ip": look_address,
 }

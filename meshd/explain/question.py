@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 from meshd.core.cells import Cells
 from meshd.core.errors import ProtocolError
 from meshd.core.exchange import Exchange
-from meshd.core.head import RequestHead
+from meshd.core.head import RequestHead, split_authority
 from meshd.core.peer import Peer
 from meshd.http.forwarding import Hop
 from meshd.http.h1 import ServerCodec
@@ -93,10 +93,12 @@ class Question:
         return head
 
     def peer(self, plan: Plan) -> Peer:
-        """Who the listener takes the client for."""
+        """Who the listener takes the client for. A sidecar asks in its handshake for the service that the request is
+        for."""
         if not self.caller or not plan.inbound or plan.mode is Mode.DISABLE:
             return Peer(self.address)
-        return peer_named(self.caller, self.address)
+        host = split_authority(self.authority.encode())[0].decode().lower()
+        return replace(peer_named(self.caller, self.address), server_name=host)
 
     def begin(self, plan: Plan, now: float = MOMENT) -> tuple[Listener, Exchange]:
         """An exchange as the listener begins it. Raises ProtocolError."""

@@ -255,7 +255,11 @@ PARTS: dict[bytes, tuple[Callable[[tuple[str, ...]], BytesTest], Look]] = {
 }
 CLAIMS = {"request.auth.audiences": ("aud",), "request.auth.presenter": ("azp",)}
 _IN_BRACKETS = re.compile(r"\[([^\[\]]+)\]")
-LOOKS = {"source.namespace": look_namespace, "connection.sni": look_server_name}
+LOOKS = {
+    "source.namespace": look_namespace,
+    "source.trustDomain": look_trust_domain,
+    "connection.sni": look_server_name,
+}
 
 
 def claim_path(key: str) -> ClaimPath:

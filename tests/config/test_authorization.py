@@ -44,7 +44,7 @@ def test_dry_run_is_an_annotation():
         *("source.ip", "remote.ip", "source.namespace", "source.principal", "request.auth.principal", "destination.ip"),
         *("request.auth.audiences", "request.auth.presenter", "connection.sni", "request.headers[X-a]"),
         *("request.headers[:method]", "request.auth.claims[iss]", "request.auth.claims[a][b]"),
-        "experimental.envoy.filters.a.b[c]",
+        *("source.trustDomain", "source.serviceAccount", "experimental.envoy.filters.a.b[c]"),
     ],
 )
 def test_attributes(key):

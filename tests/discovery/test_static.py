@@ -220,3 +220,19 @@ def test_a_server_name_is_one_name_and_no_address(host, name):
     assert places_of(hosts=[host], endpoints=[{"address": "10.0.0.1"}])[0].server_name == name
     found = places_of(hosts=[host], resolution="DNS")
     assert [each.server_name for each in found] == ([] if host.startswith("*") else [name])
+
+
+def test_the_endpoints_of_a_service_are_asked_for_by_its_name():
+    [known] = ports_of(service(), slices=[endpoint_slice("10.0.0.1")], own="elsewhere")
+    assert [each.server_name for each in known.places] == ["web.shop.svc.cluster.local"]
+
+
+def test_a_name_that_no_handshake_could_carry_is_not_sent():
+    name = "a" * 64
+    [known] = ports_of(service(name=name), slices=[endpoint_slice("10.0.0.1", of=name)])
+    assert [each.server_name for each in known.places] == [""]
+
+
+def test_an_entry_is_asked_for_by_the_first_of_its_hosts_that_is_a_name():
+    found = places_of(hosts=["*.b.test", "10.0.0.9", "c.test", "d.test"], endpoints=[{"address": "10.0.0.1"}])
+    assert [each.server_name for each in found] == ["c.test"]

@@ -92,6 +92,8 @@ def test_what_must_not_be_is_avoided():
         ({"key": "source.principal", "values": ["td/ns/a/sa/b"]}, (Edit("caller", "spiffe://td/ns/a/sa/b"),)),
         ({"key": "source.namespace", "values": ["a"]}, (Edit("caller", "spiffe://td/ns/a/sa/somebody"),)),
         ({"key": "source.namespace", "notValues": ["a"]}, ()),
+        ({"key": "source.serviceAccount", "values": ["a/web"]}, (Edit("caller", "spiffe://td/ns/a/sa/web"),)),
+        ({"key": "source.trustDomain", "values": ["b"]}, (Edit("caller", "spiffe://b/ns/shop/sa/somebody"),)),
         ({"key": "source.ip", "values": ["10.0.0.1"]}, ()),
         ({"key": "request.headers[:method]", "values": ["GET"]}, ()),
         ({"key": "request.headers[a]", "notValues": ["1"]}, ()),

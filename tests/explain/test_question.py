@@ -1,5 +1,7 @@
 """A question becomes an exchange by the way that traffic takes."""
 
+from dataclasses import replace
+
 import pytest
 from support.worlds import STOREFRONT, inbound, mtls, outbound, world_of
 
@@ -61,6 +63,8 @@ def test_without_tls_a_certificate_is_not_seen():
     world = world_of(mtls("DISABLE"))
     assert inbound().peer(world.plan(inbound())).principal == b""
     assert inbound().peer(world_of().plan(inbound())).spiffe_id == STOREFRONT
+    named = replace(inbound(), authority="Orders.shop:80")
+    assert named.peer(world_of().plan(named)).server_name == "orders.shop"
     assert outbound(caller=STOREFRONT).peer(world.plan(outbound())).principal == b""
 
 

@@ -41,6 +41,7 @@ CONDITIONS = [
     ("source.namespace", ["a", "*"], ["b"]),
     ("source.principal", ["td/ns/a/sa/web", "cluster.local/ns/a/*"], ["td/ns/b/*"]),
     ("source.serviceAccount", ["a/web"], ["web", "b/web"]),
+    ("source.trustDomain", ["td", "t*", "*"], ["other", "td/ns"]),
     ("destination.ip", ["10.9.9.9", "10.9.0.0/16"], ["10.0.0.1"]),
     ("destination.port", ["8080", "08080"], ["80"]),
     ("connection.sni", ["web.foo", "*.foo"], ["web"]),
