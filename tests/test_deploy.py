@@ -21,6 +21,7 @@ from meshd.identity.ca import Authority, Order
 from meshd.identity.spiffe import SpiffeId
 from meshd.process.data_path import compile_accepted
 from meshd.process.source import OWN_VARIABLES, Source
+from meshd.telemetry.resource import DOWNWARD
 
 TOP = Path(__file__).parents[1]
 DEPLOY = TOP / "deploy"
@@ -335,3 +336,15 @@ def test_the_page_installs_files_that_exist():
     named = re.findall(r"deploy/[\w@./*-]*[\w*]", (DEPLOY / "README.md").read_text())
     assert len(named) > 5
     assert all(list(TOP.glob(name)) for name in named)
+
+
+def test_the_collector_takes_every_signal():
+    pipelines = documents("otel-collector.yaml")[0]["service"]["pipelines"]
+    assert set(pipelines) == {"traces", "metrics", "logs"}
+
+
+@pytest.mark.parametrize("name", ACCOUNTS)
+def test_the_pod_is_told_to_the_sidecar_by_names_that_it_reads(name):
+    (sidecar,) = [each for each in pod_of(name)["initContainers"] if each["name"] == "meshd"]
+    told = {each["name"] for each in sidecar["env"]} - {"MESHD_LOG_FORMAT"}
+    assert {"POD_NAME", "POD_UID", "POD_NAMESPACE", "NODE_NAME"} <= told <= DOWNWARD.keys()
