@@ -1,9 +1,11 @@
 """What one process keeps from compilation to compilation: everything that is made of documents, and its chance."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
 
 from meshd.backend import Backend
+from meshd.core.steps import Steps
 from meshd.discovery.known_port import KnownPort, Place
 from meshd.filters.authz import PolicyRules
 from meshd.reuse import Reuse
@@ -57,6 +59,16 @@ class Memory:
         """It came to its end: what it did not use is forgotten."""
         for each in (self.ports, self.backends, self.destinations, self.tables, self.rules):
             each.end()
+
+    def forgetting(self, others: Iterable[object] = ()) -> Steps[None]:
+        """Let go, one by one, of what the compilation before made and the last did not use, and of `others`: letting go
+        of a whole mesh at once takes as long as many requests."""
+        gone: list[object] = [*others]
+        for each in (self.ports, self.backends, self.destinations, self.tables, self.rules):
+            gone += each.take_dropped()
+        while gone:
+            gone.pop()
+            yield
 
     def copy(self) -> "Memory":
         """For a process that was just forked: the same results, but a chance of its own."""

@@ -21,20 +21,28 @@ class _Kept(Generic[T]):
 class Reuse(Generic[T]):
     """Results of one kind, by name."""
 
-    __slots__ = ("_kept", "_turn", "made")
+    __slots__ = ("_dropped", "_kept", "_turn", "made")
 
     def __init__(self) -> None:
         self._kept: dict[str, _Kept[T]] = {}
+        self._dropped: list[object] = []
         self._turn = 0
         self.made = 0  # results that had to be made, for those who count work
 
     def begin(self) -> None:
         """A compilation begins. One that never ends leaves what it made to the next."""
+        self._dropped.clear()
         self._turn += 1
 
     def end(self) -> None:
-        """It came to its end: what it did not ask for is forgotten."""
-        self._kept = {name: kept for name, kept in self._kept.items() if kept.used == self._turn}
+        """It came to its end: what it did not ask for is found no more."""
+        dropped = [name for name, kept in self._kept.items() if kept.used != self._turn]
+        self._dropped += [self._kept.pop(name) for name in dropped]
+
+    def take_dropped(self) -> list[object]:
+        """What is found no more; this gives up the last hold of it."""
+        dropped, self._dropped = self._dropped, []
+        return dropped
 
     def find(self, name: str, inputs: tuple[object, ...]) -> T | None:
         """What was made under this name from these very inputs; None when it must be made."""
@@ -49,7 +57,9 @@ class Reuse(Generic[T]):
 
     def keep(self, name: str, inputs: tuple[object, ...], result: T) -> T:
         """Remember what was made."""
-        self._kept[name] = _Kept(inputs, result, self._turn)
+        before, self._kept[name] = self._kept.get(name), _Kept(inputs, result, self._turn)
+        if before is not None:
+            self._dropped.append(before)
         self.made += 1
         return result
 

@@ -19,7 +19,7 @@ from meshd.cli.main import COMMANDS
 from meshd.config.bootstrap import load_proxy
 from meshd.identity.ca import Authority, Order
 from meshd.identity.spiffe import SpiffeId
-from meshd.process.data_path import compile_accepted
+from meshd.process.data_path import Compiler
 from meshd.process.source import OWN_VARIABLES, Source
 from meshd.telemetry.resource import DOWNWARD
 
@@ -90,7 +90,7 @@ def test_a_sidecars_documents_have_nothing_wrong_with_them(certified, name):
 def test_a_sidecar_would_start_with_them(certified, name):
     folder = certified[name]
     source = Source(
-        folder / f"proxies/{name}.yaml", {"spec.identity.certificates": str(folder / "identity")}, compile_accepted
+        folder / f"proxies/{name}.yaml", {"spec.identity.certificates": str(folder / "identity")}, Compiler()
     )
     accepted = source.read_all(source.read_proxy(), 1)
     assert accepted.proxy.spiffe_id == f"spiffe://cluster.local/ns/shop/sa/{name}"

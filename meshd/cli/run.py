@@ -21,7 +21,7 @@ from meshd.core.log_levels import LEVELS
 from meshd.process import announce
 from meshd.process.clock import monotonic
 from meshd.process.command import Command
-from meshd.process.data_path import compile_accepted
+from meshd.process.data_path import Compiler
 from meshd.process.fleet import Fleet
 from meshd.process.listeners import BindFailed
 from meshd.process.log import close, configure, take_standard_error
@@ -61,14 +61,16 @@ def run(args: argparse.Namespace) -> int:
         return _refuse(args, NO_FILE, UNUSABLE)
     configure(args.log_level, as_json=args.log_format == "json")
     take_standard_error()
-    source = Source(file, _overrides(args), compile_accepted)
+    compiler = Compiler()
+    source = Source(file, _overrides(args), compiler)
     command = Command(args.rest) if args.rest else None
     told = _Announcer(args.ready_file, started)
     try:
         accepted = source.read_all(source.read_proxy(), generation=1)
         for problem in (*accepted.loaded.problems, *accepted.documents.problems):
             log.warning("%s", problem)
-        return Supervisor(source, SidecarRoles(source), command, announce=told.bound, ready=told.ready).run(accepted)
+        roles = SidecarRoles(source, compiler)
+        return Supervisor(source, roles, command, announce=told.bound, ready=told.ready).run(accepted)
     except ConfigError as error:
         return _refuse(args, error, NO)
     except BindFailed as error:

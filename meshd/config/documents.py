@@ -89,6 +89,9 @@ IGNORED_KINDS: Final[frozenset[str]] = frozenset(
 )
 
 
+NOWHERE: Final = Spot(0, 0, 0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Document(Generic[R_co]):
     """A model with the place it was read from. Documents are equal when file and model are.
@@ -107,6 +110,8 @@ class Document(Generic[R_co]):
     @property
     def spot(self) -> Spot:
         """Where everything in the document stands."""
+        if not self.positions:
+            return NOWHERE  # it came from another process, which knows
         return Spot.unpack(self.positions) if isinstance(self.positions, bytes) else self.positions
 
     @property
@@ -162,37 +167,42 @@ class Documents:
         return f"<Documents {len(self)} documents, {len(self.problems)} warnings, {self.digest[:12]}>"
 
 
+# Where documents of each kind stand among `Documents`.
+PLACES: Final[Mapping[str, str]] = {
+    "Service": "services",
+    "EndpointSlice": "endpoint_slices",
+    "ServiceEntry": "service_entries",
+    "HTTPRoute": "http_routes",
+    "GRPCRoute": "grpc_routes",
+    "TCPRoute": "tcp_routes",
+    "TLSRoute": "tls_routes",
+    "AuthorizationPolicy": "authorization_policies",
+    "PeerAuthentication": "peer_authentications",
+    "RequestAuthentication": "request_authentications",
+    "DestinationRule": "destination_rules",
+    "BackendPolicy": "backend_policies",
+    "RateLimitPolicy": "rate_limit_policies",
+    "FaultPolicy": "fault_policies",
+    "RequestPolicy": "request_policies",
+}
+
+
 def of_kind(documents: "Iterable[Document[Resource]]", model: type[R]) -> tuple[Document[R], ...]:
     """Those of one kind, in the order of namespace and name."""
     found = [cast("Document[R]", each) for each in documents if isinstance(each.model, model)]
-    return tuple(sorted(found, key=lambda each: (each.model.namespace, each.model.name)))
+    return in_order(found)
 
 
 def collect(documents: "Iterable[Document[Resource]]", problems: Iterable[Problem] = (), digest: str = "") -> Documents:
     """Each in its place; bootstraps have none."""
-    by_kind: dict[str, list[Document[Resource]]] = {}
+    found: dict[str, list[Document[Resource]]] = {}
     for each in documents:
-        by_kind.setdefault(each.model.kind, []).append(each)
+        if each.model.kind in PLACES:
+            found.setdefault(PLACES[each.model.kind], []).append(each)
+    places = {place: in_order(held) for place, held in found.items()}
+    return Documents(**places, problems=tuple(problems), digest=digest)  # type: ignore[arg-type]  # PLACES knows which model stands where
 
-    def of(kind: str, model: type[R]) -> tuple[Document[R], ...]:
-        return of_kind(by_kind.get(kind, ()), model)
 
-    return Documents(
-        services=of("Service", Service),
-        endpoint_slices=of("EndpointSlice", EndpointSlice),
-        service_entries=of("ServiceEntry", ServiceEntry),
-        http_routes=of("HTTPRoute", HTTPRoute),
-        grpc_routes=of("GRPCRoute", GRPCRoute),
-        tcp_routes=of("TCPRoute", TCPRoute),
-        tls_routes=of("TLSRoute", TLSRoute),
-        authorization_policies=of("AuthorizationPolicy", AuthorizationPolicy),
-        peer_authentications=of("PeerAuthentication", PeerAuthentication),
-        request_authentications=of("RequestAuthentication", RequestAuthentication),
-        destination_rules=of("DestinationRule", DestinationRule),
-        backend_policies=of("BackendPolicy", BackendPolicy),
-        rate_limit_policies=of("RateLimitPolicy", RateLimitPolicy),
-        fault_policies=of("FaultPolicy", FaultPolicy),
-        request_policies=of("RequestPolicy", RequestPolicy),
-        problems=tuple(problems),
-        digest=digest,
-    )
+def in_order(documents: "Iterable[Document[R]]") -> tuple[Document[R], ...]:
+    """In the order of namespace and name."""
+    return tuple(sorted(documents, key=lambda each: (each.model.namespace, each.model.name)))

@@ -8,13 +8,13 @@ when a row changed in a way it waits for.
 
 import mmap
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final
 
 from meshd.filters.buckets import Buckets, octets
 
-FIELDS: Final = 9
+FIELDS: Final = 10
 ASKED: Final = 1
 ANSWERED: Final = 2
 UNRESPONSIVE: Final = 3.0  # seconds without a heartbeat after which health says so
@@ -42,6 +42,7 @@ class Status:
     log_dropped: int = 0  # lines of all who had this row
     log_coalesced: int = 0
     question: int = 0  # of the watchdog: ASKED, or ANSWERED
+    is_compiling: bool = False
 
     def is_responsive(self, now: float) -> bool:
         """Whether it showed life lately."""
@@ -64,7 +65,7 @@ class Row:
         self._cells[1] = float(Phase.STARTING)
         self._cells[3] = self._cells[4] = now
         self._cells[5] = float(restarts)
-        self._cells[8] = 0.0
+        self._cells[8] = self._cells[9] = 0.0
 
     def end(self) -> None:
         """It is gone."""
@@ -84,6 +85,15 @@ class Row:
         """I am alive, and this is the generation I serve."""
         self._cells[2] = float(generation)
         self._cells[3] = now
+
+    def pulse(self, now: float) -> None:
+        """I am alive, and compiling."""
+        self._cells[3] = now
+        self._cells[9] = 1.0
+
+    def compiled(self) -> None:
+        """I am done with it."""
+        self._cells[9] = 0.0
 
     def add_log_counts(self, counts: tuple[int, int]) -> None:
         """How many log lines this process has dropped and coalesced so far; those of its predecessors stay counted."""
@@ -109,7 +119,11 @@ class Row:
     def status(self) -> Status:
         """A copy."""
         pid, phase, generation, heartbeat, started, *counts = self._cells
-        return Status(int(pid), Phase(int(phase)), int(generation), heartbeat, started, *map(int, counts))
+        restarts, dropped, coalesced, question, compiling = map(int, counts)
+        found = Status(int(pid), Phase(int(phase)), int(generation), heartbeat, started, restarts)
+        return replace(
+            found, log_dropped=dropped, log_coalesced=coalesced, question=question, is_compiling=bool(compiling)
+        )
 
     def __repr__(self) -> str:
         status = self.status()
@@ -157,6 +171,15 @@ class Board:
     @log_counts.setter
     def log_counts(self, counts: tuple[int, int]) -> None:
         self._cells[1], self._cells[2] = map(float, counts)
+
+    @property
+    def kept_generation(self) -> int:
+        """The newest generation that the supervisor holds for processes that start."""
+        return int(self._cells[3])
+
+    @kept_generation.setter
+    def kept_generation(self, generation: int) -> None:
+        self._cells[3] = float(generation)
 
     @property
     def is_ready(self) -> bool:

@@ -1,10 +1,10 @@
 """The controller: reads documents and certificates when they change, receives what workers report, shows it.
 
 Theory of operation: one trio loop beside the data path, which never waits for it. What is read is checked here to the
-end, compilation included, before a worker hears of it; every accepted set has a generation, goes to all workers and to
-the supervisor (for workers that start later), and is said again to a worker that stays behind, because a message to a
-busy worker may have been dropped. When this process dies the workers serve on, and its successor begins with the set
-that the supervisor kept.
+end, compilation included, before a worker hears of it. Every accepted set has a generation. What changed goes to the
+supervisor (for workers that start later) and to the workers, one after the other, and is told again to whoever stays
+behind, because a message to a busy process may have been dropped. When this process dies the workers serve on, and its
+successor begins with the set that the supervisor kept.
 
 Rule 1: a set that is refused changes nothing but the standing: the log names every problem, the metric
 `meshd.config.ok` says 0, the ready page says why. Rule 2: blocking work (reading, compiling, the exporter's imports) is
@@ -13,7 +13,6 @@ done in threads, so that the admin page always answers.
 
 import logging
 import os
-import pickle
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,14 +25,16 @@ from meshd.admin.server import AdminServer
 from meshd.config.documents import Documents
 from meshd.config.errors import ConfigError
 from meshd.identity.credentials import Credentials
-from meshd.process.board import Phase
-from meshd.process.channel import Message
+from meshd.process.board import Phase, Status
+from meshd.process.channel import Channel, Message
 from meshd.process.clock import monotonic
 from meshd.process.exporting import make_export_queue
 from meshd.process.intake import Intake
 from meshd.process.key_sets import KeySets
+from meshd.process.ledger import Ledger
 from meshd.process.log import counts, look_after, set_level
-from meshd.process.source import Source
+from meshd.process.pace import CollectorRests, with_signs_of_life
+from meshd.process.source import Source, folding
 from meshd.process.start import ControllerStart
 from meshd.process.view import Standing, View
 from meshd.process.watch import Watch
@@ -42,6 +43,8 @@ from meshd.telemetry.metrics import Kind
 
 TICK: Final = 0.5  # seconds
 CERTIFICATES_POLL: Final = 1.0
+TURN: Final = 30.0  # seconds that the other workers wait for one that takes up a generation
+LOOK: Final = 0.01  # seconds between looks at whether it has
 BEHIND: Final = 4  # ticks that a worker may serve an older generation before it is told again
 LAST_WORDS: Final = 0.5  # seconds to write out what is left at the end
 REMIND: Final = 3600.0  # seconds between two warnings about the same certificate
@@ -64,7 +67,10 @@ class Controller:
             lambda: source.credentials_stamp(accepted.loaded), accepted.credentials_stamp, CERTIFICATES_POLL
         )
         self._key_sets = KeySets(accepted.keys)
-        self._behind = [0] * len(start.workers)
+        self._ledger = Ledger(accepted.documents, accepted.generation)
+        self._reread = accepted.generation  # the newest generation that came with certificates
+        self._news = trio.Event()
+        self._behind = [0] * (len(start.workers) + 1)  # the supervisor's last
         self._keys_behind = [0] * len(start.workers)
         self._pids = [0] * len(start.workers)
         self._reminded = float("-inf")
@@ -90,6 +96,7 @@ class Controller:
             nursery.start_soon(self._hear_supervisor)
             for slot in range(len(self._start.workers)):
                 nursery.start_soon(self._hear_worker, slot)
+            nursery.start_soon(self._spread_for_ever)
             nursery.start_soon(self._watch_documents)
             nursery.start_soon(self._watch_certificates)
             nursery.start_soon(self._watch_key_sets)
@@ -188,8 +195,9 @@ class Controller:
     def _read_documents(self) -> Documents:
         """Read, and compile once to see that it can be. Raises ConfigError."""
         accepted = self._standing.accepted
-        documents = self._source.read_documents(accepted.loaded, accepted.documents)
-        self._source.checked(replace(accepted, documents=documents))
+        with CollectorRests():
+            documents = self._source.read_documents(accepted.loaded, accepted.documents)
+            self._source.checked(replace(accepted, documents=documents))
         for problem in documents.problems:
             log.warning("%s", problem)
         return documents
@@ -208,12 +216,40 @@ class Controller:
             documents=accepted.documents if documents is None else documents,
             credentials=accepted.credentials if credentials is None else credentials,
         )
-        body = b"" if documents is None else pickle.dumps(documents)
+        if documents is not None:
+            self._ledger.record(documents, generation)
         reread = credentials is not None
+        if reread:
+            self._reread = generation
         log.info("generation %d: new %s", generation, "certificates" if reread else f"documents, {documents!r}")
-        for channel in (self._start.supervisor, *self._start.workers):
-            channel.send("set", generation, body, reread)
+        self._tell(self._start.supervisor, generation - 1)
         self._behind = [0] * len(self._behind)
+        self._news.set()
+
+    def _tell(self, channel: Channel, since: int) -> None:
+        """Everything that has changed after that generation."""
+        delta = self._ledger.since(since, self._standing.accepted.generation, reread=self._reread > since)
+        for message in delta.messages():
+            if not channel.send(*message):
+                return  # it is told again
+
+    async def _spread_for_ever(self) -> None:
+        """Tell the workers of each generation, one after the other: while one takes it up, the others have the machine.
+        Who starts just now takes it up when it is ready."""
+        while True:
+            await self._news.wait()
+            self._news = trio.Event()
+            for slot, row in enumerate(self._start.board.workers):
+                generation = self._standing.accepted.generation
+                self._tell(self._start.workers[slot], min(generation - 1, row.status().generation))
+                with trio.move_on_after(TURN):
+                    while self._is_behind(slot, row.status()):  # noqa: ASYNC110  # a row of the board rings nobody here
+                        await trio.sleep(LOOK)
+
+    def _is_behind(self, slot: int, status: Status) -> bool:
+        """Whether a worker serves, but by an older generation, which it could replace."""
+        newest = max(status.generation, self._intake.refused[slot])
+        return status.phase is Phase.READY and newest < self._standing.accepted.generation
 
     def _refuse(self, part: str, error: ConfigError) -> None:
         self._standing.refused[part] = str(error)
@@ -241,16 +277,21 @@ class Controller:
             if status.pid != self._pids[slot]:
                 self._intake.forget(slot)
                 self._pids[slot] = status.pid
-            behind = status.phase is Phase.READY and max(status.generation, self._intake.refused[slot]) < generation
-            self._behind[slot] = self._behind[slot] + 1 if behind else 0
-            if self._behind[slot] > BEHIND:
-                self._behind[slot] = 0
-                body = pickle.dumps(self._standing.accepted.documents)
-                self._start.workers[slot].send("set", generation, body, True)  # noqa: FBT003  # a message has no names
+            is_behind = self._is_behind(slot, status) and not status.is_compiling
+            self._look_at_place(slot, self._start.workers[slot], status.generation, is_behind=is_behind)
             self._look_at_keys(slot, is_ready=status.phase is Phase.READY)
+        kept = self._start.board.kept_generation
+        self._look_at_place(-1, self._start.supervisor, kept, is_behind=kept < generation)
         if self._start.board.is_ready:
             self._served.set()
         self._look_at_certificate()
+
+    def _look_at_place(self, place: int, channel: Channel, generation: int, *, is_behind: bool) -> None:
+        """Tell somebody again who stays behind."""
+        self._behind[place] = self._behind[place] + 1 if is_behind else 0
+        if self._behind[place] > BEHIND:
+            self._behind[place] = 0
+            self._tell(channel, generation)
 
     def _look_at_keys(self, slot: int, *, is_ready: bool) -> None:
         """Tell a worker of the keys again that has not said it has them."""
@@ -321,6 +362,11 @@ class Controller:
 
 def run_controller(start: ControllerStart, source: Source) -> int:
     """Work until told to stop, and return the exit code."""
+    pulse = start.board.controller.pulse
+    with CollectorRests():
+        accepted = with_signs_of_life(folding(start.accepted), pulse, monotonic)
+    start.board.controller.compiled()
+    start = replace(start, accepted=accepted)
 
     async def main() -> None:
         if start.stall is not None:

@@ -2,34 +2,70 @@
 
 from collections.abc import Callable, Mapping
 
-from meshd.compile import compile_snapshot
+from meshd.compile import compiling
+from meshd.config.proxy import Proxy
 from meshd.core.exchange import Exchange
+from meshd.core.steps import Steps, run
+from meshd.filters.buckets import OCTETS, Buckets
 from meshd.filters.key_ring import KeyRing
+from meshd.memory import Memory
+from meshd.net.pace import between_requests
+from meshd.process.clock import monotonic
+from meshd.process.pace import with_signs_of_life
 from meshd.process.start import Accepted, WorkerStart
 from meshd.proxy.server import Server
 from meshd.snapshot import Snapshot
 from meshd.telemetry.records import Recorder
 from meshd.telemetry.tracing import Sampler
-from meshd.workload import Shared
+from meshd.unserved import refuse_unserved
+from meshd.workload import Shared, Workload
 
 
-def compile_accepted(accepted: Accepted, before: Snapshot | None = None, *, shared: Shared | None = None) -> Snapshot:
-    """The snapshot of a set; what did not change is taken over from the one before. Raises ConfigError."""
-    return compile_snapshot(accepted.proxy, accepted.documents, accepted.credentials, before, shared=shared)
+class Compiler:
+    """Sees of every set that it can be compiled, and keeps what it made of it: for the next set, and for workers, which
+    are forked from where it ran."""
+
+    __slots__ = ("_memory", "_proxy", "_shared", "_snapshot")
+
+    def __init__(self) -> None:
+        self._shared = Shared(Buckets(bytearray(OCTETS)), KeyRing())
+        self._memory = Memory()
+        self._proxy: Proxy | None = None  # for which it remembers
+        self._snapshot: Snapshot | None = None
+
+    def __call__(self, accepted: Accepted) -> None:
+        """Compile. Raises ConfigError."""
+        if accepted.proxy != self._proxy:
+            self._proxy, self._memory, self._snapshot = accepted.proxy, Memory(), None
+        refuse_unserved(accepted.documents)
+        workload = Workload(accepted.proxy, accepted.documents, self._memory.random, self._shared)
+        self._snapshot = run(compiling(workload, accepted.credentials, self._snapshot, self._memory))
+
+    def memory(self, proxy: Proxy) -> Memory:
+        """For a process that was just forked."""
+        return self._memory.copy() if proxy == self._proxy else Memory()
+
+    def __repr__(self) -> str:
+        return f"<Compiler {self._memory!r}>"
 
 
 class ServerPath:
     """A server, and how it comes to another snapshot."""
 
-    __slots__ = ("_server", "_shared")
+    __slots__ = ("_memory", "_server", "_shared")
 
-    def __init__(self, start: WorkerStart, recorder: Recorder) -> None:
+    def __init__(self, start: WorkerStart, recorder: Recorder, memory: Memory) -> None:
         accepted = start.accepted
         telemetry = accepted.proxy.spec.telemetry
         self._shared = Shared(start.board.buckets.of(start.slot), KeyRing(accepted.keys.texts))
-        snapshot = compile_accepted(accepted, shared=self._shared)
+        self._memory = memory
+        snapshot = with_signs_of_life(self._compiling(accepted, None), start.row.pulse, monotonic)
         sampler = Sampler(telemetry.sampling if telemetry else 0.0)
         self._server = Server(snapshot, start.sockets, recorder, sampler)
+
+    def _compiling(self, accepted: Accepted, before: Snapshot | None) -> Steps[Snapshot]:
+        workload = Workload(accepted.proxy, accepted.documents, self._memory.random, self._shared)
+        return compiling(workload, accepted.credentials, before, self._memory)
 
     async def run(self, *, ready: Callable[[], None]) -> None:
         """Serve until drained."""
@@ -43,9 +79,13 @@ class ServerPath:
         """Stop accepting, and end what is left at the deadline."""
         await self._server.drain(deadline)
 
-    def adopt(self, accepted: Accepted) -> None:
-        """Compile, then swap. Raises ConfigError, and goes on under the snapshot it has."""
-        self._server.swap(compile_accepted(accepted, self._server.snapshot, shared=self._shared))
+    async def adopt(self, accepted: Accepted, is_overtaken: Callable[[], bool]) -> None:
+        """Compile, then swap, between requests. Raises ConfigError and `Overtaken`, and goes on under the snapshot it
+        has."""
+        snapshot = await between_requests(self._compiling(accepted, self._server.snapshot), is_overtaken)
+        before = self._server.snapshot
+        await between_requests(self._server.swapping(snapshot))
+        await between_requests(self._memory.forgetting(before.clusters.values()))
 
     def take_keys(self, texts: Mapping[str, str]) -> None:
         """Verify tokens by these key sets from now on; nothing is compiled for it."""
@@ -59,9 +99,9 @@ class ServerPath:
         """The exchanges that have begun and not ended."""
         return self._server.under_way()
 
-    def statistics(self) -> dict[str, object]:
-        """The server's."""
-        return self._server.statistics()
+    def describing(self) -> Steps[dict[str, object]]:
+        """The server's statistics."""
+        return self._server.describing()
 
     def __repr__(self) -> str:
         return f"<ServerPath {self._server!r}>"

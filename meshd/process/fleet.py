@@ -21,6 +21,7 @@ from meshd.process.backoff import Backoff
 from meshd.process.board import ANSWERED, Board, Row
 from meshd.process.channel import pair
 from meshd.process.child import cause
+from meshd.process.delta import Gathering
 from meshd.process.listeners import ADMIN, Listeners
 from meshd.process.stall import GRACE, QUESTION, Stall
 from meshd.process.start import Accepted, ControllerStart, WorkerStart
@@ -103,6 +104,8 @@ class Fleet:
         self._stop_by = 0.0
         slots = accepted.workers
         self.board = Board(slots)
+        self.board.kept_generation = accepted.generation
+        self.gathering = Gathering()
         self.channels = [pair() for _ in range(slots)]  # the worker's end first
         self.control = pair()  # the supervisor's end first
         controller = Child("controller", self.board.controller, self._control, self._controller_keeps)

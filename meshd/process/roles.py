@@ -4,7 +4,9 @@ The controller is imported after the fork, by the one process that runs it: work
 supervisor starts sooner without it.
 """
 
-from meshd.process.data_path import ServerPath
+from functools import partial
+
+from meshd.process.data_path import Compiler, ServerPath
 from meshd.process.source import Source
 from meshd.process.start import ControllerStart, WorkerStart
 from meshd.process.worker import run_worker
@@ -13,14 +15,16 @@ from meshd.process.worker import run_worker
 class SidecarRoles:
     """Both roles of one bootstrap's sidecar."""
 
-    __slots__ = ("_source",)
+    __slots__ = ("_compiler", "_source")
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, compiler: Compiler) -> None:
         self._source = source
+        self._compiler = compiler
 
     def work(self, start: WorkerStart) -> int:
         """Serve traffic until told to drain."""
-        return run_worker(start, self._source, ServerPath)
+        memory = self._compiler.memory(start.accepted.proxy)
+        return run_worker(start, self._source, partial(ServerPath, memory=memory))
 
     def control(self, start: ControllerStart) -> int:
         """Watch, receive and show until told to stop."""

@@ -5,7 +5,6 @@ controller reads policies and certificates while the sidecar runs. Both ask here
 """
 
 import os
-import pickle
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -18,6 +17,7 @@ from meshd.config.documents import Documents
 from meshd.config.errors import ConfigError, Problem
 from meshd.config.load import load_policies, watch_stamp
 from meshd.config.losses import find_losses
+from meshd.core.steps import Steps
 from meshd.identity.credentials import (
     CredentialError,
     Credentials,
@@ -25,6 +25,7 @@ from meshd.identity.credentials import (
     credentials_fingerprint,
     load_credentials,
 )
+from meshd.process.delta import Delta, applying
 from meshd.process.start import Accepted
 
 CERTIFICATES: Final = "spec.identity.certificates"
@@ -113,31 +114,36 @@ class Source:
         return f"<Source {self.file}>"
 
 
-def renewed(accepted: Accepted, generation: int, body: bytes, source: Source | None) -> Accepted:
-    """The set after the controller announced a newer one: documents from `body` (empty for the same as before),
-    certificates from their files when there is a `source`.
+def renewed(accepted: Accepted, delta: Delta, source: Source | None) -> Accepted:
+    """The set after the controller announced a newer one. Its documents are still to be laid over the old ones
+    (`folding`); certificates are read from their files when there is a `source`.
 
     Raises ConfigError when nothing of it can be used. Certificates that changed again since the controller looked do
     not hold up new documents: the controller looks again too.
     """
-    documents, credentials, stamp = accepted.documents, accepted.credentials, accepted.credentials_stamp
-    documents_stamp = accepted.documents_stamp
-    if body:
-        found: object = pickle.loads(body)  # noqa: S301  # from our own controller
-        assert isinstance(found, Documents)
-        documents, documents_stamp = found, None  # a later controller reads anew, and says so if that is refused
+    credentials, stamp, documents_stamp = accepted.credentials, accepted.credentials_stamp, accepted.documents_stamp
+    if delta.head:
+        documents_stamp = None  # a later controller reads anew, and says so if that is refused
     if source is not None:
         now = source.credentials_stamp(accepted.loaded)
         try:
-            credentials, stamp = source.read_credentials(accepted.loaded, generation), now
+            credentials, stamp = source.read_credentials(accepted.loaded, delta.generation), now
         except ConfigError:
-            if not body:
+            if not delta.head:
                 raise
     return replace(
         accepted,
-        generation=generation,
-        documents=documents,
+        generation=delta.generation,
         credentials=credentials,
         documents_stamp=documents_stamp,
         credentials_stamp=stamp,
+        delta=delta.over(accepted.delta) if delta.head else accepted.delta,
     )
+
+
+def folding(accepted: Accepted) -> Steps[Accepted]:
+    """The same set with nothing left to be laid over its documents."""
+    if accepted.delta is None:
+        return accepted
+    documents = yield from applying(accepted.documents, accepted.delta)
+    return replace(accepted, documents=documents, delta=None)

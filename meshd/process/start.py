@@ -11,6 +11,7 @@ from meshd.config.proxy import Proxy
 from meshd.identity.credentials import Credentials
 from meshd.process.board import Board, Row
 from meshd.process.channel import Channel, Message
+from meshd.process.delta import Delta
 from meshd.process.stall import Stall
 
 
@@ -33,6 +34,7 @@ class Accepted:
     documents_stamp: object = None  # of the files, just before they were read
     credentials_stamp: object = None
     keys: FetchedKeys = FetchedKeys()
+    delta: Delta | None = None  # what is newer than `documents`; `folding` lays it over them
 
     @property
     def proxy(self) -> Proxy:

@@ -23,6 +23,7 @@ from dataclasses import replace
 from typing import Final
 
 from meshd.config.errors import ConfigError
+from meshd.core.steps import run
 from meshd.process import child
 from meshd.process.channel import Message
 from meshd.process.clock import monotonic
@@ -31,12 +32,13 @@ from meshd.process.fleet import Fleet, Roles, Stage
 from meshd.process.listeners import BindFailed, Listeners, bind, listens_of
 from meshd.process.log import counts, look_after, set_level, waits_for
 from meshd.process.signals import Signals
-from meshd.process.source import Source, renewed
+from meshd.process.source import Source, folding, renewed
 from meshd.process.start import Accepted, fetched_keys
 
 DRAINED: Final = 0
 FAILED: Final = 1  # it could not start
 CUT: Final = 3  # something had to be killed at the hard stop
+FOLD: Final = 20_000  # documents that are kept as they came: beyond, they are laid over the others at last
 SAME: Final = 0.05  # seconds within which a repeated signal is the same request: some senders send to process and group
 
 log = logging.getLogger(__name__)
@@ -77,6 +79,7 @@ class Supervisor:
             signal.SIGCHLD: self._wake,
         }
         self._on_message: Mapping[object, Callable[[Fleet, Message, float], None]] = {
+            "part": self._take_set,
             "set": self._take_set,
             "keys": self._take_keys,
             "drain": self._drain_asked,
@@ -249,7 +252,7 @@ class Supervisor:
         assert fleet is not None
         try:
             loaded = self._source.read_proxy()
-            before = fleet.accepted
+            before = fleet.accepted = run(folding(fleet.accepted))
             if loaded.proxy == before.proxy and loaded.policies == before.loaded.policies:
                 fleet.tell("reload")
                 return
@@ -279,13 +282,17 @@ class Supervisor:
 
     def _take_set(self, fleet: Fleet, message: Message, _now: float) -> None:
         """Keep the newest accepted set: a worker started later begins with it even if the controller is gone."""
-        _, generation, body, reread = message
-        assert isinstance(generation, int)
-        assert isinstance(body, bytes)
+        delta = fleet.gathering.take(message)
+        if delta is None or not delta.since <= fleet.accepted.generation < delta.generation:
+            return  # incomplete: it is told again
         try:
-            fleet.accepted = renewed(fleet.accepted, generation, body, self._source if reread else None)
+            fleet.accepted = renewed(fleet.accepted, delta, self._source if delta.reread else None)
         except ConfigError as error:
             log.warning("certificates changed while they were read: %s", error)
+        held = fleet.accepted.delta
+        if held is not None and len(held.documents) > FOLD:
+            fleet.accepted = run(folding(fleet.accepted))
+        fleet.board.kept_generation = fleet.accepted.generation
 
     def _take_keys(self, fleet: Fleet, message: Message, _now: float) -> None:
         """The keys of issuers, for processes that are started later."""

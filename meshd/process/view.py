@@ -176,6 +176,7 @@ def _process(status: Status, now: float) -> Json:
         "phase": status.phase.name.lower(),
         "generation": status.generation,
         "responsive": status.is_responsive(now),
+        "compiling": status.is_compiling,
         "restarts": status.restarts,
         "uptimeSeconds": round(now - status.started, 1) if status.pid else 0,
     }

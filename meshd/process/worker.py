@@ -5,7 +5,10 @@ what the controller sends, one ticks: it shows life on the board, sends records 
 pushes the numbers. None of them ever waits for the controller, so a worker serves on without one.
 
 Rule 1: a set of documents or certificates that cannot be used changes nothing; the controller is told why.
-Rule 2: a generation that is not newer than the one served is ignored: it waited in the channel for a predecessor.
+Rule 2: a generation that is not newer than the one served is ignored: it waited in the channel for a predecessor. So is
+one that is complete only since a generation that we do not have: the controller tells it again.
+Rule 3: documents are taken up and compiled between requests (`pace.py`). A newer generation overtakes one that is still
+compiling; what was compiled of that by then is used again.
 """
 
 import gc
@@ -14,6 +17,7 @@ import logging
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, is_dataclass, replace
 from types import FrameType
@@ -25,12 +29,16 @@ from meshd.config.errors import ConfigError
 from meshd.core import flags
 from meshd.core.cells import Cells
 from meshd.core.exchange import Exchange
+from meshd.core.steps import Steps
 from meshd.net import wait
+from meshd.net.pace import Overtaken, between_requests
 from meshd.process.board import Phase
 from meshd.process.channel import Message
 from meshd.process.clock import monotonic
+from meshd.process.delta import Delta, Gathering, applying
 from meshd.process.log import counts, look_after, set_level
-from meshd.process.source import Source, renewed
+from meshd.process.pace import CollectorRests, with_signs_of_life
+from meshd.process.source import Source, folding, renewed
 from meshd.process.stall import described, serving_in
 from meshd.process.start import Accepted, WorkerStart, fetched_keys
 from meshd.telemetry.records import Recorder
@@ -38,7 +46,8 @@ from meshd.telemetry.report import Report
 
 TICK: Final = 0.25  # seconds
 PUSH_EVERY: Final = 4  # ticks between two pushes of the numbers
-STATE_EVERY: Final = 8  # ticks between two accounts of clusters and pools
+STATE_EVERY: Final = 2.0  # seconds between two accounts of clusters and pools
+STATE_SHARE: Final = 0.03  # of the time, at most: of many clusters it takes long
 
 # Objects made beyond those that ended, before cycles are looked for among them. What is under way when that happens is
 # looked at in vain: with the interpreter's 700, a hundred requests at a time, that was an eighth of the time.
@@ -59,8 +68,9 @@ class DataPath(Protocol):
     async def drain(self, deadline: float) -> None:
         """Stop accepting, let exchanges end until `deadline` (of this loop's clock), then end what is left."""
 
-    def adopt(self, accepted: Accepted) -> None:
-        """Serve under another set from now on. Raises ConfigError, and goes on under the one it has."""
+    async def adopt(self, accepted: Accepted, is_overtaken: Callable[[], bool]) -> None:
+        """Serve under another set from now on; it is compiled between requests. Raises ConfigError, and `Overtaken`
+        once there is a newer one to compile; it goes on under the one it has then."""
 
     def take_keys(self, texts: Mapping[str, str]) -> None:
         """Verify tokens by these key sets from now on, whatever set of documents is served."""
@@ -71,7 +81,7 @@ class DataPath(Protocol):
     def under_way(self) -> list[Exchange]:
         """The exchanges that have begun and not ended."""
 
-    def statistics(self) -> dict[str, object]:
+    def describing(self) -> Steps[dict[str, object]]:
         """What the admin page shows of this worker."""
 
 
@@ -83,7 +93,11 @@ class Worker:
 
     __slots__ = (
         "_accepted",
+        "_deltas",
+        "_gathering",
         "_is_ready",
+        "_newest",
+        "_news",
         "_on_message",
         "_path",
         "_recorder",
@@ -102,10 +116,17 @@ class Worker:
         keep_all = telemetry is not None and telemetry.keeps_all
         self._recorder = Recorder(cells, self._send_records, _clock_offset(), keep_all=keep_all)
         self._report = Report(self._recorder, self._send_cells, os.getpid())
-        self._path = build(start, self._recorder)
+        with CollectorRests():
+            self._path = build(start, self._recorder)
+        start.row.compiled()
+        self._gathering = Gathering()
+        self._newest = start.accepted  # of what was told; its documents when there are no deltas
+        self._deltas: deque[Delta] = deque()
+        self._news = trio.Event()
         self._is_ready = False
         self._ticks = 0
         self._on_message: dict[object, Callable[[Message], None]] = {
+            "part": self._take_set,
             "set": self._take_set,
             "keys": self._take_keys,
             "level": self._take_level,
@@ -119,6 +140,8 @@ class Worker:
             await nursery.start(self._wait_for_the_end, nursery.cancel_scope)
             nursery.start_soon(self._listen)
             nursery.start_soon(self._tick_for_ever)
+            nursery.start_soon(self._adopt_for_ever)
+            nursery.start_soon(self._tell_state_for_ever)
             await self._path.run(ready=self._ready)
             self._say_last_words()
             nursery.cancel_scope.cancel()
@@ -149,6 +172,7 @@ class Worker:
             await trio.lowlevel.wait_readable(channel.sock)
             while (message := channel.receive()) is not None:
                 self._on_message[message[0]](message)
+                await trio.lowlevel.checkpoint()
 
     async def _tick_for_ever(self) -> None:
         while True:
@@ -168,9 +192,14 @@ class Worker:
         self._recorder.flush(now)
         if self._ticks % PUSH_EVERY == 0:
             self._report.push()
-        if self._ticks % STATE_EVERY == 0:
-            self._start.controller.send("state", json.dumps(self._path.statistics(), default=_plain))
         self._ticks += 1
+
+    async def _tell_state_for_ever(self) -> None:
+        while True:
+            began = trio.current_time()
+            text = await between_requests(telling(self._path))
+            self._start.controller.send("state", text)
+            await trio.sleep(max(STATE_EVERY, (trio.current_time() - began) / STATE_SHARE))
 
     def _say_last_words(self) -> None:
         self._recorder.flush(trio.current_time(), force=True)
@@ -189,16 +218,21 @@ class Worker:
         self._say_last_words()
 
     def _take_set(self, message: Message) -> None:
-        _, generation, body, reread = message
-        assert isinstance(generation, int)
-        assert isinstance(body, bytes)
-        if generation <= self._accepted.generation:
+        delta, newest = self._gathering.take(message), self._newest
+        if delta is None or not delta.since <= newest.generation < delta.generation:
             return
         try:
-            self._adopt(renewed(self._accepted, generation, body, self._source if reread else None))
+            newest = renewed(newest, delta, self._source if delta.reread else None)
         except ConfigError as error:
-            log.error("generation %d refused, %d goes on: %s", generation, self._accepted.generation, error)  # noqa: TRY400
-            self._start.controller.send("refused", generation, str(error))
+            self._refuse(delta.generation, error)
+            return
+        self._newest = replace(newest, delta=None)
+        self._deltas.append(delta)
+        self._news.set()
+
+    def _refuse(self, generation: int, error: ConfigError) -> None:
+        log.error("generation %d refused, %d goes on: %s", generation, self._accepted.generation, error)
+        self._start.controller.send("refused", generation, str(error))
 
     def _take_keys(self, message: Message) -> None:
         keys = fetched_keys(message)
@@ -212,11 +246,31 @@ class Worker:
         assert isinstance(level, str)
         set_level(level)
 
-    def _adopt(self, accepted: Accepted) -> None:
-        self._path.adopt(accepted)
-        self._accepted = accepted
-        self._start.row.beat(monotonic(), accepted.generation)
-        log.info("serves generation %d", accepted.generation)
+    async def _adopt_for_ever(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news = trio.Event()
+            self._start.row.pulse(monotonic())
+            try:
+                with CollectorRests():
+                    await self._adopt()
+            except Overtaken:
+                self._news.set()
+            except ConfigError as error:
+                self._refuse(self._newest.generation, error)
+            self._start.row.compiled()
+
+    async def _adopt(self) -> None:
+        """Serve by the newest set. Raises ConfigError, and `Overtaken` when a newer one comes meanwhile."""
+        while self._deltas:
+            delta = self._deltas.popleft()
+            documents = await between_requests(applying(self._newest.documents, delta))
+            self._newest = replace(self._newest, documents=documents)
+        wanted = self._newest
+        await self._path.adopt(wanted, lambda: bool(self._deltas))
+        self._accepted = replace(wanted, keys=self._accepted.keys)
+        self._start.row.beat(monotonic(), wanted.generation)
+        log.info("serves generation %d", wanted.generation)
 
     def _send_records(self, payload: bytes) -> bool:
         return self._start.controller.send("records", payload)
@@ -234,9 +288,25 @@ def run_worker(start: WorkerStart, source: Source, build: Build) -> int:
     async def main() -> None:
         await Worker(start, source, build).run()
 
+    with CollectorRests():
+        accepted = with_signs_of_life(folding(start.accepted), start.row.pulse, monotonic)
+    start = replace(start, accepted=accepted)
     gc.set_threshold(GARBAGE, *gc.get_threshold()[1:])
     trio.run(main, clock=wait.Clock())
     return 0
+
+
+def telling(path: DataPath) -> Steps[str]:
+    """The account of clusters and pools, as JSON."""
+    whole = yield from path.describing()
+    clusters = whole.pop("clusters", {})
+    assert isinstance(clusters, dict)
+    told = []
+    for name, each in clusters.items():
+        told.append(f"{json.dumps(name)}: {json.dumps(each, default=_plain)}")
+        yield
+    whole["clusters"] = {}
+    return json.dumps(whole, default=_plain).removesuffix("{}}") + "{" + ", ".join(told) + "}}"
 
 
 def _plain(value: object) -> object:

@@ -9,8 +9,10 @@ import trio
 
 from meshd.core.exchange import Exchange
 from meshd.core.peer import Peer
+from meshd.core.steps import Steps, run
 from meshd.net import wait
 from meshd.net.accept import accept_each
+from meshd.net.pace import SLICE, between_requests
 from meshd.net.reactor import Reactor
 from meshd.net.stream import PlainStream, Stream, TlsStream, identity_of
 from meshd.net.sweep import SocketDeadline, Sweeper
@@ -26,6 +28,9 @@ from meshd.upstream.connection import Connection
 
 log = logging.getLogger(__name__)
 
+WARM_TOGETHER = 256  # clusters whose floors are filled at the same time
+DIALS = 16  # begun by one slice of a sweep
+REST = 0.01  # seconds between two slices of a sweep
 WARM_LIMIT = 5.0  # seconds that readiness waits for the warm floor
 EXPEL_EVERY = 10.0  # seconds between looks at whether the peers of open connections are still to be let in
 TICK = 0.1  # seconds between looks at upstream connections, those who wait for one, and warm floors
@@ -78,21 +83,29 @@ class Server:
 
     def swap(self, snapshot: Snapshot) -> None:
         """Serve under `snapshot` from the next exchange on; what is under way ends under the one it began with."""
+        run(self.swapping(snapshot))
+
+    def swapping(self, snapshot: Snapshot) -> Steps[None]:
+        """The same, where all that follows from it is done in steps: by the first of them the snapshot serves."""
         before, self.snapshot = self.snapshot, snapshot
         snapshot.dialler.identity = snapshot.identity
-        self._clusters.update(snapshot.clusters.values())
         for name, listener in self._listeners.items():
             listener.plan = snapshot.plans[name]
-        for name, places in snapshot.places.items():
-            if places != before.places.get(name):
-                snapshot.clusters[name].update(place.endpoint() for place in places)
+        yield
+        for name, cluster in snapshot.clusters.items():
+            self._clusters.add(cluster)
+            places = snapshot.places.get(name, ())
+            if before.clusters.get(name) is cluster and places != before.places.get(name, ()):
+                cluster.update(place.endpoint() for place in places)
+            yield
         if snapshot.identity is not before.identity:
-            self._expel()
+            yield from self._expelling()
         for name, cluster in before.clusters.items():
             if snapshot.clusters.get(name) is not cluster:
                 cluster.close()
+            yield
 
-    def _expel(self) -> None:
+    def _expelling(self) -> Steps[None]:
         """Let connections end whose peers would not be let in any more: expired or revoked since, or of an authority
         that is no longer trusted."""
         identity = self.snapshot.identity
@@ -104,12 +117,14 @@ class Server:
             if peer is not None and not trusts(peer):
                 log.warning("%s is no longer let in: its connection ends", peer.uri)
                 connection.retire()
+            yield
 
         def is_good(connection: Connection) -> bool:
             return connection.identity is None or trusts(connection.identity)
 
-        for cluster in self._clusters:
+        for cluster in tuple(self._clusters):
             cluster.expel(is_good)
+            yield
 
     def part_from_app(self) -> None:
         """The app was told to end: keep no connection to it beyond the exchanges under way, because many a server waits
@@ -140,18 +155,32 @@ class Server:
 
     def statistics(self) -> dict[str, object]:
         """What the admin page shows of this worker."""
+        return run(self.describing())
+
+    def describing(self) -> Steps[dict[str, object]]:
+        """The same, a cluster a step."""
+        clusters = {}
+        for name, cluster in self.snapshot.clusters.items():
+            clusters[name] = cluster.statistics()
+            yield
         return {
             "connections": len(self.connections),
             "generation": self.snapshot.generation,
             "background_crashes": wait.background.crashes,
-            "clusters": {name: cluster.statistics() for name, cluster in self.snapshot.clusters.items()},
+            "clusters": clusters,
         }
 
     async def _warm(self) -> None:
         with trio.move_on_after(WARM_LIMIT):
+            left = iter(tuple(self.snapshot.clusters.values()))
+
+            async def fill() -> None:
+                for cluster in left:
+                    await cluster.fill()
+
             async with trio.open_nursery() as nursery:
-                for cluster in self.snapshot.clusters.values():
-                    nursery.start_soon(cluster.fill)
+                for _ in range(min(WARM_TOGETHER, len(self.snapshot.clusters))):
+                    nursery.start_soon(fill)
 
     async def _tick(self) -> None:
         expel_at = wait.now() + EXPEL_EVERY
@@ -160,9 +189,18 @@ class Server:
             now = wait.now()
             if now > expel_at:
                 expel_at = now + EXPEL_EVERY
-                self._expel()
-            for cluster in self._clusters:
-                cluster.sweep(now)
+                await between_requests(self._expelling())
+            await self._sweep()
+
+    async def _sweep(self) -> None:
+        """See to every cluster; of many, a few at a time, for each may have connections dialled."""
+        begun, until = 0, wait.now() + SLICE
+        for cluster in tuple(self._clusters):
+            now = wait.now()
+            begun += cluster.sweep(now)
+            if begun >= DIALS or now > until:
+                await wait.sleep_until(now + REST)
+                begun, until = 0, wait.now() + SLICE
 
     def _is_full(self) -> bool:
         return len(self.connections) >= self.limits.connections

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from random import Random
 from typing import Final, Literal
 from typing import Protocol as Typed
+from weakref import ref
 
 from meshd.core.endpoint import Endpoint, Tls
 from meshd.core.errors import ProxyError
@@ -102,10 +103,18 @@ class Cluster:
         if other or http2:  # nothing is kept warm of what may never be asked for
             settings = replace(settings, eager=settings.eager and not other, multiplexed=http2)
 
-        async def connect() -> Connection:
-            return await (self._connect(endpoint, http2=True) if http2 else self._connect(endpoint))
+        # Nothing that a pool holds leads back to us: a cluster of a large mesh goes by its reference count, because the
+        # garbage collector does not look at it (`process/pace.py`).
+        dial, us = self._connect, ref(self)
 
-        return Pool(endpoint, connect, settings, self._random, self._reconsider)
+        async def connect() -> Connection:
+            return await (dial(endpoint, http2=True) if http2 else dial(endpoint))
+
+        def changed() -> None:
+            if (cluster := us()) is not None:
+                cluster.reconsider()
+
+        return Pool(endpoint, connect, settings, self._random, changed)
 
     # -- which -------------------------------------------------------------------------------------------------------
 
@@ -130,7 +139,8 @@ class Cluster:
             self._look(now)
         return endpoint in self._candidates
 
-    def _reconsider(self) -> None:
+    def reconsider(self) -> None:
+        """Look again at who is in service before the next pick."""
         self._valid_until = 0.0
 
     def _look(self, now: float) -> None:
@@ -200,7 +210,7 @@ class Cluster:
             if may_eject(hosts, hosts - ejected, ejected, policy):
                 eject(endpoint, streak, policy, now)
                 self.ejections += 1
-                self._reconsider()
+                self.reconsider()
 
     # -- upkeep ------------------------------------------------------------------------------------------------------
 
@@ -218,20 +228,23 @@ class Cluster:
             self._streaks.pop(endpoint, None)
         self._balancer.update(self.endpoints)
         self._candidates = self.endpoints
-        self._reconsider()
+        self.reconsider()
 
     async def fill(self) -> None:
         """Fill the eager floors, one endpoint after the other."""
         for endpoint in self.endpoints:
             await self._pools[endpoint].fill()
 
-    def sweep(self, now: float) -> None:
-        """See to every pool; forget those of endpoints that left once their last connection is gone."""
+    def sweep(self, now: float) -> int:
+        """See to every pool; forget those of endpoints that left once their last connection is gone. How many dials
+        that began."""
+        begun = 0
         for pools in (self._pools, self._others):
             for endpoint, pool in tuple(pools.items()):
-                pool.sweep(now)
+                begun += pool.sweep(now)
                 if pool.closed and not pool.live and endpoint not in self.endpoints:
                     del pools[endpoint]
+        return begun
 
     def expel(self, is_good: Callable[[Connection], bool]) -> None:
         """Let connections end that are not good any more."""

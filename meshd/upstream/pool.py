@@ -280,8 +280,9 @@ class Pool(Leases[C]):
 
     # -- upkeep ------------------------------------------------------------------------------------------------------
 
-    def sweep(self, now: float, dead: Collection[C] | None = None) -> None:
-        """Close what was idle too long, lived too long or has died; see to the line and to the warm floor.
+    def sweep(self, now: float, dead: Collection[C] | None = None) -> int:
+        """Close what was idle too long, lived too long or has died; see to the line and to the warm floor. How many
+        dials for the floor that began.
 
         `dead`: the idle connections known to have ended; None to look at each.
         """
@@ -292,7 +293,9 @@ class Pool(Leases[C]):
             ticket.expire()
         if self._line:
             self._look_again(now)
+        before = self._refilling
         self._replace(now)
+        return self._refilling - before
 
     def _look_again(self, now: float) -> None:
         """A peer may let more begin than it did when those in line came: idle connections are there only if it did

@@ -5,7 +5,6 @@ misbehave. Standard output tells what happens: `ready PORTS PIDS`, and what the 
 """
 
 import os
-import pickle
 import select
 import signal
 import sys
@@ -17,6 +16,7 @@ from meshd.config.errors import ConfigError
 from meshd.process.board import Phase
 from meshd.process.clock import monotonic
 from meshd.process.command import Command
+from meshd.process.delta import Delta, head_of
 from meshd.process.listeners import BindFailed
 from meshd.process.log import configure
 from meshd.process.source import Source
@@ -54,8 +54,9 @@ class FakeRoles:
     def control(self, start):
         start.board.controller.show(Phase.READY, os.getpid())
         if start.accepted.proxy.metadata.labels["worker"] == "newer":
-            body = pickle.dumps(Documents(digest="newer"))
-            start.supervisor.send("set", 7, body, False)
+            head = head_of(Documents(digest="newer"))
+            for message in Delta(7, 1, {}, head, reread=False).messages():
+                start.supervisor.send(*message)
             say("sent")
         while True:
             start.board.controller.beat(monotonic(), 0)

@@ -1,12 +1,12 @@
 """What is accepted, what is refused and why, and how a set is renewed."""
 
-import pickle
-
 import pytest
 
 from meshd.config.documents import Documents
 from meshd.config.errors import ConfigError, Problem
-from meshd.process.source import renewed
+from meshd.core.steps import run
+from meshd.process.delta import Delta, head_of
+from meshd.process.source import folding, renewed
 
 
 def test_a_set_is_read_checked_and_compiled_once(folder):
@@ -48,12 +48,23 @@ def test_a_certificate_of_somebody_else_is_refused(folder):
         folder.accepted()
 
 
-def test_new_documents_come_with_the_message(folder):
+def delta(generation=2, digest="", since=1):
+    head = head_of(Documents(digest=digest)) if digest else b""
+    return Delta(generation, since, {}, head, reread=False)
+
+
+def test_new_documents_come_with_the_delta(folder):
     accepted = folder.accepted()
-    fresh = Documents(digest="fresh")
-    after = renewed(accepted, 5, pickle.dumps(fresh), None)
+    after = run(folding(renewed(accepted, delta(5, "fresh"), None)))
     assert (after.generation, after.documents.digest) == (5, "fresh")
     assert after.loaded is accepted.loaded
+    assert len(after.documents) == 2  # what the delta does not name stays
+    assert run(folding(after)) is after
+
+
+def test_deltas_that_nobody_took_are_laid_over_each_other(folder):
+    both = renewed(renewed(folder.accepted(), delta(2, "a"), None), delta(3, "b", since=2), None)
+    assert (both.generation, both.delta.since, run(folding(both)).documents.digest) == (3, 1, "b")
 
 
 def test_new_certificates_are_read_again_and_the_stamp_with_them(folder):
@@ -61,10 +72,11 @@ def test_new_certificates_are_read_again_and_the_stamp_with_them(folder):
     accepted, source = folder.accepted(), folder.source()
     assert source.credentials_stamp(accepted.loaded) == accepted.credentials_stamp
     folder.certify()
-    after = renewed(accepted, 2, b"", source)
+    after = renewed(accepted, delta(), source)
     assert after.credentials.serial != accepted.credentials.serial
     assert after.credentials_stamp == source.credentials_stamp(accepted.loaded) != accepted.credentials_stamp
     assert after.documents is accepted.documents
+    assert after.delta is None
 
 
 def test_garbage_in_the_folder_does_not_hold_up_documents(folder):
@@ -72,9 +84,9 @@ def test_garbage_in_the_folder_does_not_hold_up_documents(folder):
     accepted, source = folder.accepted(), folder.source()
     (folder.path / "certs" / "tls.crt").write_text("garbage")
     with pytest.raises(ConfigError, match="not usable"):
-        renewed(accepted, 2, b"", source)
-    after = renewed(accepted, 2, pickle.dumps(Documents(digest="fresh")), source)
-    assert (after.documents.digest, after.credentials) == ("fresh", accepted.credentials)
+        renewed(accepted, delta(), source)
+    after = renewed(accepted, delta(digest="fresh"), source)
+    assert (run(folding(after)).documents.digest, after.credentials) == ("fresh", accepted.credentials)
 
 
 def test_stamps_change_with_the_files(folder):

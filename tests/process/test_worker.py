@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import signal
 from dataclasses import dataclass
 
@@ -11,9 +10,11 @@ import trio
 
 from meshd.config.documents import Documents
 from meshd.config.errors import ConfigError, Problem
+from meshd.net.pace import between_requests
 from meshd.process.board import Board, Phase
 from meshd.process.channel import pair
 from meshd.process.clock import monotonic
+from meshd.process.delta import GONE, Delta, head_of, packed
 from meshd.process.start import WorkerStart
 from meshd.process.worker import TICK, Worker
 
@@ -30,7 +31,9 @@ class FakePath:
         self.recorder = recorder
         self.adopted = []
         self.deadline = None
-        self.refuse = None
+        self.refuse = {}  # by generation
+        self.steps = 0  # that it takes to compile
+        self.taken = 0
         self.slow = False
         self.parted = False
         self.exchanges = []
@@ -51,10 +54,16 @@ class FakePath:
         self.deadline = deadline - trio.current_time()
         self.drained.set()
 
-    def adopt(self, accepted):
-        if self.refuse:
-            raise self.refuse
+    async def adopt(self, accepted, is_overtaken):
+        await between_requests(self.compiling(accepted), is_overtaken)
         self.adopted.append(accepted)
+
+    def compiling(self, accepted):
+        for _ in range(self.steps):
+            self.taken += 1
+            yield
+        if self.refuse and accepted.generation in self.refuse:
+            raise self.refuse[accepted.generation]
 
     def take_keys(self, texts):
         self.keys.append(texts)
@@ -66,8 +75,9 @@ class FakePath:
     def under_way(self):
         return self.exchanges
 
-    def statistics(self):
-        return {"connections": 3, "pool": Pool()}
+    def describing(self):
+        yield
+        return {"connections": 3, "clusters": {"a": {"pool": Pool()}, 'b"': {}}}
 
 
 class Bench:
@@ -90,6 +100,13 @@ class Bench:
         worker = Worker(self.start, self.source, self.build)
         self.path = self.paths[-1]
         return worker
+
+    def tell(self, generation, digest="", since=None, documents=None):
+        """A new set, as the controller tells it."""
+        head = head_of(Documents(digest=digest or f"d{generation}"))
+        delta = Delta(generation, generation - 1 if since is None else since, documents or {}, head, reread=False)
+        for message in delta.messages():
+            self.controller.send(*message)
 
     def said(self, kind):
         found = []
@@ -123,8 +140,9 @@ async def test_it_says_ready_shows_life_and_reports(bench):
         await until(lambda: bench.row.status().phase is Phase.READY)
         assert bench.row.status().pid == os.getpid()
         assert bench.row.status().generation == 1
-        state = json.loads(bench.said("state")[0][1])
-        assert state == {"connections": 3, "pool": {"live": 2}}
+        told = []
+        await until(lambda: told.extend(bench.said("state")) or told)
+        assert json.loads(told[0][1]) == {"connections": 3, "clusters": {"a": {"pool": {"live": 2}}, 'b"': {}}}
         bench.path.drained.set()
 
 
@@ -172,10 +190,98 @@ async def test_a_newer_set_is_adopted_and_an_older_one_is_not(bench):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(worker.run)
         for generation in (1, 4, 4, 2):
-            bench.controller.send("set", generation, pickle.dumps(Documents(digest=f"d{generation}")), False)
+            bench.tell(generation, since=1)
         await until(lambda: bench.row.status().generation == 4)
         bench.path.drained.set()
     assert [accepted.documents.digest for accepted in bench.path.adopted] == ["d4"]
+
+
+async def test_a_set_that_is_complete_only_since_one_we_do_not_have_waits_to_be_told_again(bench):
+    worker = bench.worker()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run)
+        bench.tell(5, since=4)
+        bench.tell(5, "again", since=1)
+        await until(lambda: bench.row.status().generation == 5)
+        bench.path.drained.set()
+    assert [accepted.documents.digest for accepted in bench.path.adopted] == ["again"]
+
+
+async def test_a_set_that_cannot_be_served_changes_nothing_and_is_told(bench):
+    worker = bench.worker()
+    bench.path.refuse[2] = ConfigError([Problem("error", "value", "route.yaml", expected="no such cluster")])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run)
+        bench.tell(2)
+        found = []
+        await until(lambda: found.extend(bench.said("refused")) or found)
+        assert bench.row.status().generation == 1
+        bench.tell(3)  # what follows on it is served
+        await until(lambda: bench.row.status().generation == 3)
+        bench.path.drained.set()
+    assert found == [("refused", 2, "route.yaml: no such cluster")]
+    assert [accepted.generation for accepted in bench.path.adopted] == [3]
+
+
+async def test_a_storm_of_generations_ends_at_the_last(bench):
+    worker = bench.worker()
+    bench.path.steps = 100
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run)
+        for generation in range(2, 60):
+            bench.tell(generation)
+        await until(lambda: bench.row.status().generation == 59)
+        bench.path.drained.set()
+    assert bench.path.adopted[-1].documents.digest == "d59"
+
+
+async def test_a_newer_generation_overtakes_one_that_is_still_compiling(bench):
+    worker = bench.worker()
+    bench.path.steps = 10**9
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run)
+        bench.tell(2)
+        await until(lambda: bench.path.taken)
+        assert bench.row.status().is_compiling
+        bench.path.steps = 1
+        bench.tell(3)
+        await until(lambda: bench.row.status().generation == 3)
+        await until(lambda: not bench.row.status().is_compiling)
+        bench.path.drained.set()
+    assert [accepted.generation for accepted in bench.path.adopted] == [3]
+
+
+async def test_while_it_compiles_it_shows_life_and_whoever_waits_has_a_turn(bench):
+    worker = bench.worker()
+    bench.path.steps = 10**9
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run)
+        bench.tell(2)
+        await until(lambda: bench.path.taken)
+        began = bench.row.status().heartbeat
+        await until(lambda: bench.row.status().heartbeat > began)
+        assert bench.row.status().is_compiling
+        assert bench.path.adopted == []
+        nursery.cancel_scope.cancel()
+
+
+async def test_one_document_that_changed_leaves_the_others_the_same(bench, folder):
+    allow = folder.policies / "allow.yaml"
+    allow.write_text(allow.read_text().replace("ALLOW", "DENY"))
+    changed = folder.accepted().documents.authorization_policies[0]
+    before = bench.start.accepted.documents
+    worker = bench.worker()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run)
+        bench.tell(2, documents={changed.title: packed(changed)})
+        await until(lambda: bench.row.status().generation == 2)
+        bench.tell(3, documents={changed.title: GONE})
+        await until(lambda: bench.row.status().generation == 3)
+        bench.path.drained.set()
+    second, third = (accepted.documents for accepted in bench.path.adopted)
+    assert second.authorization_policies[0].model.spec.action == "DENY"
+    assert second.peer_authentications[0] is before.peer_authentications[0]
+    assert (len(third), third.authorization_policies) == (1, ())
 
 
 async def test_newer_keys_are_taken_and_older_ones_are_not(bench):
@@ -199,19 +305,6 @@ async def test_keys_that_are_wanted_are_asked_for(bench):
     worker.tick(trio.current_time())
     worker.tick(trio.current_time())
     assert bench.said("wanted") == [("wanted", ["uri"])]
-
-
-async def test_a_set_that_cannot_be_served_changes_nothing_and_is_told(bench):
-    worker = bench.worker()
-    bench.path.refuse = ConfigError([Problem("error", "value", "route.yaml", expected="no such cluster")])
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(worker.run)
-        bench.controller.send("set", 9, pickle.dumps(Documents()), False)
-        found = []
-        await until(lambda: found.extend(bench.said("refused")) or found)
-        bench.path.drained.set()
-    assert found == [("refused", 9, "route.yaml: no such cluster")]
-    assert bench.row.status().generation == 1
 
 
 async def test_the_last_numbers_leave_with_it(bench):

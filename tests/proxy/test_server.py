@@ -7,6 +7,7 @@ import pytest
 import trio
 from support.connections import FakeDialler
 from support.endpoints import make_endpoints
+from support.work import calls_of
 
 from meshd.core.errors import UpstreamError
 from meshd.net.dial import Dialler
@@ -52,11 +53,38 @@ async def test_who_waits_at_a_cluster_that_a_reload_replaced_waits_no_longer_tha
 
 
 def test_a_cluster_that_a_reload_replaced_and_nobody_uses_is_forgotten():
-    server = Server(snapshot_of(cluster_of_one_connection()[0]), {}, None, Sampler(0.0))
-    kept = cluster_of_one_connection()[0]
-    server.swap(snapshot_of(kept))
-    gc.collect()
-    assert list(server._clusters) == [kept]
+    """Without the garbage collector, which does not look at the clusters of a large mesh."""
+    gc.disable()
+    try:
+        replaced, endpoint = cluster_of_one_connection()
+        replaced.pool(endpoint)
+        server = Server(snapshot_of(replaced), {}, None, Sampler(0.0))
+        kept = cluster_of_one_connection()[0]
+        server.swap(snapshot_of(kept))
+        del replaced
+        assert list(server._clusters) == [kept]
+    finally:
+        gc.enable()
+
+
+def test_a_swap_serves_at_its_first_step_and_has_no_long_one():
+    """Counted in calls: a step is about one cluster, however many there are."""
+    first = [cluster_of_one_connection()[0] for _ in range(40)]
+    for number, cluster in enumerate(first):
+        cluster.name = f"shop/w{number}:80"
+    server = Server(snapshot_of(*first), {}, None, Sampler(0.0))
+    last = snapshot_of(cluster_of_one_connection()[0])
+    steps = server.swapping(last)
+    next(steps)
+    assert server.snapshot is last
+    work = []
+    while True:
+        try:
+            work.append(calls_of(lambda: next(steps))[1])
+        except StopIteration:
+            break
+    assert len(work) > 40
+    assert max(work) < 100
 
 
 async def serve(server, task_status):
