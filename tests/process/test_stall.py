@@ -28,8 +28,7 @@ def child_of(place, body, last_words=lambda _frame: ["serving GET /slow"]):
     if pid == 0:
         try:
             stall.listen(row, last_words)
-            os.write(told, b"x")
-            body()
+            body(lambda: os.write(told, b"x"))
         finally:
             os._exit(1)
     os.read(ready, 1)
@@ -51,7 +50,8 @@ def ask(place, pid):
     return stall.text()
 
 
-def spin_here():
+def spin_here(begun):
+    begun()
     while True:
         pass
 
@@ -79,7 +79,7 @@ def test_last_words_that_fail_are_no_obstacle(place):
 
 def test_a_signal_that_went_astray_is_not_answered(place):
     row, stall = place
-    pid = child_of(place, lambda: time.sleep(60))
+    pid = child_of(place, lambda begun: begun() and time.sleep(60))
     os.kill(pid, QUESTION)
     time.sleep(0.05)
     assert os.waitpid(pid, os.WNOHANG) == (0, 0)
