@@ -22,6 +22,7 @@ from meshd.process import announce
 from meshd.process.clock import monotonic
 from meshd.process.command import Command
 from meshd.process.data_path import Compiler
+from meshd.process.descriptors import raise_limit
 from meshd.process.fleet import Fleet
 from meshd.process.listeners import BindFailed
 from meshd.process.log import close, configure, take_standard_error
@@ -61,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         return _refuse(args, NO_FILE, UNUSABLE)
     configure(args.log_level, as_json=args.log_format == "json")
     take_standard_error()
+    raise_limit()
     compiler = Compiler()
     source = Source(file, _overrides(args), compiler)
     command = Command(args.rest) if args.rest else None

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PlainValidator, WithJsonSchema
 
 from meshd.config.address import Address
+from meshd.config.downstream import Downstream
 from meshd.config.extension_provider import ExtensionProvider
 from meshd.config.model import DNS_NAME, Fault, Many, Model, Nullable, Resource, repeats
 from meshd.config.scalars import Duration, Fraction, HttpUrl, ListenAddress, TargetAddress, Text, TrustDomain, refusal
@@ -120,6 +121,7 @@ class ProxySpec(Model):
     inbound: Annotated[Many[Inbound], Field(max_length=256)] = ()
     outbound: Annotated[Many[Outbound], Field(max_length=256)] = ()
     admin: Annotated[Admin | None, Nullable()] = Field(default_factory=Admin)
+    downstream: Downstream = Field(default_factory=Downstream)
     policies: Many[Text] = ("policies/",)
     telemetry: Annotated[Telemetry | None, Nullable()] = Field(default_factory=Telemetry)
     extension_providers: Annotated[Many[ExtensionProvider], Field(max_length=64)] = ()

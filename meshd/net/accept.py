@@ -14,31 +14,30 @@ PAUSE = 0.1  # seconds without accepting when descriptors ran out
 
 
 async def accept_each(
-    listener: socket.socket, limit: Callable[[], bool], serve: Callable[[socket.socket], Coroutine[object, None, None]]
+    listener: socket.socket,
+    shortage: Callable[[], None],
+    serve: Callable[[socket.socket], Coroutine[object, None, None]],
 ) -> None:
-    """Spawn `serve(sock)` for every connection until the listener is closed; while `limit()` none are accepted.
-
-    Connections not accepted wait in the kernel's queue, whose length is the bound on them.
+    """Spawn `serve(sock)` for every connection until the listener is closed. `shortage` is called when the system has
+    no descriptors or no memory left; accepting then rests for a moment, and connections wait in the kernel's queue.
     """
     try:
         while True:
             await wait.readable(listener.fileno())
-            if limit():
+            if not _accept_burst(listener, serve):
+                shortage()
                 await wait.sleep_until(wait.now() + PAUSE)
-                continue
-            await _accept_burst(listener, serve)
     except (wait.Closed, ValueError):
         return  # draining: closed under us, or before we came to wait
 
 
-async def _accept_burst(
-    listener: socket.socket, serve: Callable[[socket.socket], Coroutine[object, None, None]]
-) -> None:
+def _accept_burst(listener: socket.socket, serve: Callable[[socket.socket], Coroutine[object, None, None]]) -> bool:
+    """Accept a few; False when the system is short of what that takes."""
     for _ in range(BURST):
         try:
             sock, _address = listener.accept()
         except BlockingIOError:
-            return
+            return True
         except OSError as error:
             if error.errno in TRANSIENT:
                 continue
@@ -47,8 +46,8 @@ async def _accept_burst(
                     raise ValueError("closed") from error
                 raise
             log.error("accepting stops for %d ms: %s", PAUSE * 1000, error.strerror)  # noqa: TRY400  # a shortage, no bug
-            await wait.sleep_until(wait.now() + PAUSE)
-            return
+            return False
         sock.setblocking(False)  # noqa: FBT003
         wait.opened(sock)
         wait.spawn(serve, sock)
+    return True

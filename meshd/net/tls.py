@@ -211,6 +211,11 @@ def _session(connection: SSL.Connection, identity: PeerIdentity) -> TlsSession:
     )
 
 
+def address_of(sock: socket.socket) -> tuple[str, int]:
+    """Address and port of the other end. Raises OSError when it has left."""
+    return _address(sock.getpeername())
+
+
 def _address(name: object) -> tuple[str, int]:
     """Address and port of what getpeername gives: a tuple for IP, a string for a unix socket."""
     if isinstance(name, tuple):

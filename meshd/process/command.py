@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from meshd.process.child import cause, die_with_parent, exit_code
+from meshd.process.descriptors import restore_limit
 
 NOT_FOUND: Final = 127  # as a shell exits
 NOT_EXECUTABLE: Final = 126
@@ -65,6 +66,7 @@ class Command:
             for number in (*FORWARDED, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
                 signal.signal(number, signal.SIG_DFL)  # a disposition of "ignore" would outlive the exec
             die_with_parent(parent, signal.SIGTERM)
+            restore_limit()
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             os.execvp(self.argv[0], self.argv)  # noqa: S606  # running a command is what this is for
         except FileNotFoundError:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from meshd.compile import compiling
+from meshd.config.downstream import Downstream
 from meshd.config.proxy import Proxy
 from meshd.core.exchange import Exchange
 from meshd.core.steps import Steps, run
@@ -10,9 +11,11 @@ from meshd.filters.buckets import OCTETS, Buckets
 from meshd.filters.key_ring import KeyRing
 from meshd.memory import Memory
 from meshd.net.pace import between_requests
+from meshd.process import descriptors
 from meshd.process.clock import monotonic
 from meshd.process.pace import with_signs_of_life
 from meshd.process.start import Accepted, WorkerStart
+from meshd.proxy.listener import ConnectionLimits
 from meshd.proxy.server import Server
 from meshd.snapshot import Snapshot
 from meshd.telemetry.records import Recorder
@@ -49,6 +52,17 @@ class Compiler:
         return f"<Compiler {self._memory!r}>"
 
 
+def limits_of(downstream: Downstream) -> ConnectionLimits:
+    """What the document allows clients, and the system us."""
+    return ConnectionLimits(
+        idle=downstream.idle_timeout,
+        head_timeout=downstream.request_headers_timeout,
+        handshake=downstream.handshake_timeout,
+        connections=descriptors.connections(downstream.max_connections),
+        turned_away=max(descriptors.FEWEST, min(64, descriptors.limit() // 32)),
+    )
+
+
 class ServerPath:
     """A server, and how it comes to another snapshot."""
 
@@ -61,7 +75,7 @@ class ServerPath:
         self._memory = memory
         snapshot = with_signs_of_life(self._compiling(accepted, None), start.row.pulse, monotonic)
         sampler = Sampler(telemetry.sampling if telemetry else 0.0)
-        self._server = Server(snapshot, start.sockets, recorder, sampler)
+        self._server = Server(snapshot, start.sockets, recorder, sampler, limits_of(accepted.proxy.spec.downstream))
 
     def _compiling(self, accepted: Accepted, before: Snapshot | None) -> Steps[Snapshot]:
         workload = Workload(accepted.proxy, accepted.documents, self._memory.random, self._shared)

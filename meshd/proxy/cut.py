@@ -17,6 +17,7 @@ class Cut(Enum):
     OVERTAKEN = "overtaken_by_hedged_attempt"
     BAD_BODY = "request_body_malformed"
     DRAINED = "drain_deadline"
+    SLOW = "downstream_write_blocked"  # others need the connection that its client's slowness holds
 
 
 OVERDUE = (Cut.TIMEOUT, Cut.ATTEMPT_TIMEOUT, Cut.ATTEMPT_IDLE, Cut.IDLE)
@@ -27,6 +28,8 @@ def error_of(cause: Cut) -> ProxyError:
     """What the exchange, or the attempt, failed with."""
     if cause is Cut.GONE:
         return DownstreamError(0, flags.DOWNSTREAM_GONE, cause.value)
+    if cause is Cut.SLOW:
+        return DownstreamError(0, flags.OVERLOAD, cause.value)
     if cause is Cut.BAD_BODY:
         return DownstreamError(400, flags.DOWNSTREAM_PROTOCOL, cause.value)
     if cause in OF_ATTEMPT:

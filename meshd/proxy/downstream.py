@@ -14,11 +14,16 @@ from meshd.http.h1 import ServerCodec
 from meshd.net import wait
 from meshd.net.stream import Stream
 from meshd.proxy.cut import Cut
+from meshd.proxy.downstream_connections import Standing, State
 from meshd.proxy.flight import Flight
 from meshd.proxy.forward import carry
 from meshd.proxy.listener import Listener
 from meshd.proxy.rescue import rescue
 
+TLS_HANDSHAKE = 0x16  # the first octet of a handshake record (RFC 8446 section 5.1)
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+# An empty SETTINGS, and GOAWAY for stream 0 with ENHANCE_YOUR_CALM: nothing was processed (RFC 9113 section 6.8).
+HTTP2_TOO_MANY = bytes.fromhex("000000 04 00 00000000000008 07 00 00000000 00000000 0000000b")
 LINGER_TIME = 1.0  # seconds we go on reading after the last response, so that it is not lost to a reset
 LINGER_OCTETS = 262_144
 
@@ -45,6 +50,7 @@ class Http1Downstream:
         "phase",
         "preface",
         "reading",
+        "served",
         "stream",
         "taken",
     )
@@ -59,6 +65,7 @@ class Http1Downstream:
         self.phase = Phase.IDLE
         stranger = listener.plan.inbound and not peer.principal  # who may not come only to sit there
         self.deadline = wait.now() + (listener.limits.head_timeout if stranger else listener.limits.idle)
+        self.served = False  # at least one request has begun
         self.taken = False  # a tunnel has the stream now
         self.reading = False  # somebody waits for more of a request body
         self.preface = b""  # what was read of a connection that turned out to speak HTTP/2
@@ -123,6 +130,7 @@ class Http1Downstream:
             exchange.arrived = self.deadline - listener.limits.head_timeout
         self.flight = flight = Flight(exchange, self)
         self.phase = Phase.EXCHANGE
+        self.served = True
         if head.method == b"CONNECT":
             await self._connect(exchange)
         elif (reply := await carry(flight, listener.plan)) is not None:
@@ -160,10 +168,26 @@ class Http1Downstream:
             exchange.status = 0
             self.codec.must_close = True
 
-    async def _refuse(self, status: int, details: str) -> None:
-        """Say what is wrong with bytes that are no request, then close."""
+    async def turn_away(self) -> None:
+        """Tell whoever it is that there are too many connections, and close; without a word for TLS, which was not
+        spoken yet. Called instead of `serve`."""
+        self.deadline = wait.now() + LINGER_TIME
+        try:
+            first = await self.stream.receive()
+            if first.startswith(HTTP2_PREFACE[: len(first)]) and first:
+                await self.stream.send(HTTP2_TOO_MANY)
+                await self._linger()
+            elif first and first[0] != TLS_HANDSHAKE:
+                await self._refuse(503, "connection_limit", flags.OVERLOAD)
+        except (StreamBroken, DownstreamError):
+            pass  # it has left, or says nothing
+        finally:
+            self.stream.close()
+
+    async def _refuse(self, status: int, details: str, flag: str = flags.DOWNSTREAM_PROTOCOL) -> None:
+        """Say what is wrong with bytes that are no request, or with their coming now, then close."""
         exchange = self.listener.begin_unparsed(self.peer, wait.now())
-        error = DownstreamError(status, flags.DOWNSTREAM_PROTOCOL, details)
+        error = DownstreamError(status, flag, details)
         exchange.flag(error.flag)
         exchange.details = details
         self.codec.must_close = True
@@ -272,6 +296,22 @@ class Http1Downstream:
     def under_way(self) -> list[Exchange]:
         """The exchange that has begun and not ended."""
         return [] if self.flight is None else [self.flight.exchange]
+
+    def standing(self) -> Standing | None:
+        """What this connection is for us; None before its first request."""
+        if self.flight is not None:
+            since = self.flight.writing_since
+            return (State.BLOCKED, since) if since else (State.BUSY, self.deadline)
+        if self.phase is Phase.LINGER:
+            return State.BUSY, self.deadline
+        return (State.IDLE, self.deadline - self.listener.limits.idle) if self.served else None
+
+    def give_way(self) -> None:
+        """End it at once, for another's sake."""
+        if self.flight is not None:
+            self.flight.cut(Cut.SLOW)
+        else:
+            self.stream.close()
 
     def retire(self) -> None:
         """Its peer would not be let in any more: end it, after the exchange if there is one."""

@@ -16,6 +16,7 @@ from meshd.http.h2_server import ServerSession
 from meshd.net import wait
 from meshd.net.stream import Stream
 from meshd.proxy.cut import Cut
+from meshd.proxy.downstream_connections import Standing, State
 from meshd.proxy.flight import Flight
 from meshd.proxy.forward import carry
 from meshd.proxy.listener import Listener
@@ -31,7 +32,19 @@ LAST_STEP = 1.0  # seconds between the two GOAWAYs of a drain, when the client a
 class Http2Downstream:
     """The connection. Its exchanges outlive nothing: when the client is gone, each of them is cut."""
 
-    __slots__ = ("_drain_at", "_retired", "deadline", "flights", "hop", "link", "listener", "peer", "session", "stream")
+    __slots__ = (
+        "_drain_at",
+        "_retired",
+        "deadline",
+        "flights",
+        "hop",
+        "link",
+        "listener",
+        "peer",
+        "served",
+        "session",
+        "stream",
+    )
 
     def __init__(self, listener: Listener, stream: Stream, peer: Peer) -> None:
         self.listener = listener
@@ -42,6 +55,7 @@ class Http2Downstream:
         self.link = Link(self.session, stream, self._begin)
         self.flights: dict[int, Flight] = {}
         self.deadline = wait.now() + listener.limits.head_timeout
+        self.served = False  # at least one request has begun
         self._retired = False  # its peer would not be let in any more
         self._drain_at = 0.0  # when the next step of a drain is due
 
@@ -70,6 +84,7 @@ class Http2Downstream:
         exchange = listener.begin(head, self.peer, self.hop, wait.now())
         down = Http2Request(lane, exchange.rpc)
         flight = self.flights[lane.id] = Flight(exchange, down)
+        self.served = True
         try:
             if lane.broken is not None:  # given up before it began: costs nobody anything, and no GOAWAY waits for it
                 error = down.gone()
@@ -140,6 +155,19 @@ class Http2Downstream:
     def under_way(self) -> list[Exchange]:
         """The exchanges that have begun and not ended."""
         return [flight.exchange for flight in tuple(self.flights.values())]
+
+    def standing(self) -> Standing | None:
+        """What this connection is for us; None before its first request."""
+        since = [flight.writing_since for flight in self.flights.values()]
+        if since:
+            return (State.BLOCKED, max(since)) if all(since) else (State.BUSY, 0.0)
+        return (State.IDLE, self.link.heard_at) if self.served else None
+
+    def give_way(self) -> None:
+        """End it at once, for another's sake."""
+        for flight in tuple(self.flights.values()):
+            flight.cut(Cut.SLOW)
+        self.link.close("connection limit")
 
     def retire(self) -> None:
         """Its peer would not be let in any more: no new exchange, and the end after those under way."""

@@ -70,6 +70,7 @@ class Flight:
         "idle_timeout",
         "rival",
         "ticket",
+        "writing_since",
     )
 
     def __init__(self, exchange: Exchange, down: Downstream) -> None:
@@ -82,6 +83,7 @@ class Flight:
         self.rival: Flight | None = None  # a second try under way
         self.attempt_deadline = NEVER
         self.attempt_idle_timeout = NEVER
+        self.writing_since = 0.0  # since when we wait for the client to take what is written; 0 while we do not
         self.idle_timeout = STREAM_IDLE
         self.idle_deadline = exchange.started + STREAM_IDLE
 

@@ -27,12 +27,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """How long a client may take. Seconds."""
+    """How long a client may take, in seconds, and how many there may be."""
 
     idle: float = 3600.0  # between requests
     head_timeout: float = 10.0  # from the first octet of a head to its last
     handshake: float = 10.0
     connections: int = 10_000  # open at once, per worker
+    turned_away: int = 64  # connections beyond them that are being told so
 
 
 class Listener:

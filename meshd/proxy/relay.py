@@ -28,8 +28,9 @@ async def relay(flight: Flight, response: ResponseHead) -> float:
         declared = 0 if response.bodiless else response.length or 0
         check_size(max(len(body), declared), exchange.asked)
     whole = end is not None and not end.trailers
-    exchange.responded = wait.now()
+    exchange.responded = flight.writing_since = wait.now()
     await down.respond(response, body, end=whole)
+    flight.writing_since = 0.0
     exchange.bytes_sent = len(body)
     over = exchange.responded if whole else await _relay_rest(flight, connection, end)
     exchange.ended = wait.now()
@@ -48,7 +49,9 @@ async def _relay_rest(flight: Flight, connection: Carrier, end: End | None) -> f
         exchange.bytes_sent += len(piece)
         if exchange.asked is not None:
             check_size(exchange.bytes_sent, exchange.asked)
+        flight.writing_since = now
         await down.send(piece)
+        flight.writing_since = 0.0
 
 
 def check_size(octets: int, asked: Asked) -> None:

@@ -3,6 +3,7 @@
 import logging
 import socket
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from weakref import WeakSet
 
 import trio
@@ -16,8 +17,9 @@ from meshd.net.pace import SLICE, between_requests
 from meshd.net.reactor import Reactor
 from meshd.net.stream import PlainStream, Stream, TlsStream, identity_of
 from meshd.net.sweep import SocketDeadline, Sweeper
-from meshd.net.tls import H2, HandshakeFailed, Mode, peer_of
+from meshd.net.tls import H2, HandshakeFailed, Mode, address_of, peer_of
 from meshd.proxy.downstream import Http1Downstream
+from meshd.proxy.downstream_connections import ClientConnection, DownstreamConnections, State
 from meshd.proxy.downstream_h2 import Http2Downstream
 from meshd.proxy.listener import ConnectionLimits, Listener
 from meshd.snapshot import Snapshot
@@ -33,6 +35,7 @@ DIALS = 16  # begun by one slice of a sweep
 REST = 0.01  # seconds between two slices of a sweep
 WARM_LIMIT = 5.0  # seconds that readiness waits for the warm floor
 EXPEL_EVERY = 10.0  # seconds between looks at whether the peers of open connections are still to be let in
+GIVE_WAY = 8  # connections that end when descriptors are short
 TICK = 0.1  # seconds between looks at upstream connections, those who wait for one, and warm floors
 TLS_FIRST_OCTET = b"\x16"  # a handshake record (RFC 8446 section 5.1)
 AnyDownstream = Http1Downstream | Http2Downstream
@@ -48,16 +51,27 @@ class Server:
         "_listeners",
         "_recorder",
         "_sockets",
+        "_turning_away",
+        "clients",
         "connections",
         "limits",
         "snapshot",
         "sweeper",
     )
 
-    def __init__(self, snapshot: Snapshot, sockets: Sockets, recorder: Recorder, sampler: Sampler) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        sockets: Sockets,
+        recorder: Recorder,
+        sampler: Sampler,
+        limits: ConnectionLimits | None = None,
+    ) -> None:
         self.snapshot = snapshot
         self.sweeper: Sweeper = snapshot.dialler.sweeper
-        self.limits = ConnectionLimits()
+        self.limits = limits or ConnectionLimits()
+        self.clients = DownstreamConnections(self.limits.connections, self._gave_way)
+        self._turning_away = 0
         self.connections: set[AnyDownstream] = set()
         # Those of the snapshot, and those it replaced for as long as an exchange that began with them goes on.
         self._clusters: WeakSet[Cluster] = WeakSet(snapshot.clusters.values())
@@ -75,7 +89,7 @@ class Server:
             await self._warm()
             for name, sockets in self._sockets.items():
                 for sock in sockets:
-                    wait.spawn(accept_each, sock, self._is_full, self._entry(self._listeners[name]))
+                    wait.spawn(accept_each, sock, self._short_of_descriptors, self._entry(self._listeners[name]))
             ready()
             await self._drained.wait()
 
@@ -165,6 +179,7 @@ class Server:
             yield
         return {
             "connections": len(self.connections),
+            "downstream": self.clients.statistics(),
             "generation": self.snapshot.generation,
             "background_crashes": wait.background.crashes,
             "clusters": clusters,
@@ -191,6 +206,7 @@ class Server:
                 expel_at = now + EXPEL_EVERY
                 await between_requests(self._expelling())
             await self._sweep()
+            self.clients.limit_new(wait.now())
 
     async def _sweep(self) -> None:
         """See to every cluster; of many, a few at a time, for each may have connections dialled."""
@@ -202,32 +218,74 @@ class Server:
                 await wait.sleep_until(now + REST)
                 begun, until = 0, wait.now() + SLICE
 
-    def _is_full(self) -> bool:
-        return len(self.connections) >= self.limits.connections
+    def _gave_way(self, listener: str, state: State) -> None:
+        told = "%s ended a connection that was %s to make room: %d are open"
+        log.warning(told, listener, state.name.lower(), len(self.clients))
+        self._recorder.gave_way(listener, state.name.lower())
+
+    def _short_of_descriptors(self) -> None:
+        """The system has no descriptors left: have some connections give way, so that there are any to dial with."""
+        gave_way = self.clients.make_room(wait.now(), GIVE_WAY)
+        log.warning("no file descriptors left: %d idle connections end", gave_way)
 
     def _entry(self, listener: Listener) -> Callable[[socket.socket], Coroutine[object, None, None]]:
         async def serve(sock: socket.socket) -> None:
             try:
-                opened = await self._open(listener, sock)
-            except HandshakeFailed as error:
-                self._recorder.refused(listener.plan.name, error.code)
-                log.warning("%s refused a connection: %s", listener.plan.name, error)
-                return
+                address, _port = address_of(sock)
             except OSError:
                 wait.close(sock)  # gone before it said anything
                 return
-            stream, peer = opened
-            early = b""
-            if not (isinstance(stream, TlsStream) and stream.protocol == H2):
-                connection = Http1Downstream(listener, stream, peer)
-                await self._serve(connection, connection.serve())
-                if not connection.preface:
-                    return
-                early = connection.preface
-            multiplexed = Http2Downstream(listener, stream, peer)
-            await self._serve(multiplexed, multiplexed.serve(early))
+            client = ClientConnection(address, listener.plan.name, wait.now(), partial(wait.close, sock))
+            if not self.clients.enter(client, wait.now()):
+                await self._turn_away(listener, sock, client)
+                return
+            try:
+                await self._welcome(listener, sock, client)
+            finally:
+                self.clients.leave(client)
 
         return serve
+
+    async def _welcome(self, listener: Listener, sock: socket.socket, client: ClientConnection) -> None:
+        """Serve a connection to its end."""
+        try:
+            stream, peer = await self._open(listener, sock, client)
+        except HandshakeFailed as error:
+            if not client.given_up:
+                self._recorder.refused(listener.plan.name, error.code)
+                peers = {"peer": client.network}
+                log.warning("%s refused a connection: %s", listener.plan.name, error, extra=peers)
+            return
+        except OSError:
+            wait.close(sock)  # gone before it said anything
+            return
+        early = b""
+        if not (isinstance(stream, TlsStream) and stream.protocol == H2):
+            client.served = connection = Http1Downstream(listener, stream, peer)
+            await self._serve(connection, connection.serve())
+            if not connection.preface:
+                return
+            early = connection.preface
+        client.served = multiplexed = Http2Downstream(listener, stream, peer)
+        await self._serve(multiplexed, multiplexed.serve(early))
+
+    async def _turn_away(self, listener: Listener, sock: socket.socket, client: ClientConnection) -> None:
+        """There are too many connections, and all of them are served: say so to whoever does not speak TLS."""
+        plan = listener.plan
+        self._recorder.refused(plan.name, "connection-limit")
+        told = "%s refused a connection from %s: all of %d connections are busy; raise spec.downstream.maxConnections"
+        log.warning(told, plan.name, client.network, len(self.clients), extra={"peer": client.network})
+        if (plan.inbound and plan.mode is Mode.STRICT) or self._turning_away >= self.limits.turned_away:
+            wait.close(sock)
+            return
+        self._turning_away += 1
+        try:
+            connection = Http1Downstream(listener, PlainStream(sock), peer_of(sock, None))
+            await self._serve(connection, connection.turn_away())
+        except OSError:
+            wait.close(sock)  # it has left
+        finally:
+            self._turning_away -= 1
 
     async def _serve(self, connection: AnyDownstream, serving: Coroutine[object, None, None]) -> None:
         self.connections.add(connection)
@@ -238,7 +296,7 @@ class Server:
             self.sweeper.discard(connection)
             self.connections.discard(connection)
 
-    async def _open(self, listener: Listener, sock: socket.socket) -> tuple[Stream, Peer]:
+    async def _open(self, listener: Listener, sock: socket.socket, client: ClientConnection) -> tuple[Stream, Peer]:
         """The connection's stream and who is at its other end. Raises `HandshakeFailed`."""
         plan, identity = listener.plan, self.snapshot.identity
         if not plan.inbound or plan.mode is Mode.DISABLE:
@@ -250,7 +308,12 @@ class Server:
                 return PlainStream(sock, quick_ack=plan.quick_ack), peer_of(sock, None)
             if identity is None:
                 raise HandshakeFailed("no-credentials", "this sidecar has no certificates", certificate=False)
-            handshake = await identity.accept(sock)
+            await wait.readable(sock.fileno())  # a session costs 50 KiB: none for who says nothing
+            self.clients.shake(client)
+            try:
+                handshake = await identity.accept(sock)
+            finally:
+                self.clients.shaken(client)
         except wait.Closed as error:
             raise HandshakeFailed("timeout", "the client said nothing", certificate=False) from error
         finally:

@@ -43,6 +43,9 @@ DESCRIPTIONS: Final = {
     "meshd.messages.received": Description("gRPC messages received from clients.", "{message}"),
     "meshd.messages.sent": Description("gRPC messages sent to clients.", "{message}"),
     "meshd.connections.refused": Description("Connections that were not let in, by the reason.", "{connection}"),
+    "meshd.connections.shed": Description(
+        "Connections that were ended to make room for others, by their state.", "{connection}"
+    ),
     "meshd.connections.broken_off": Description(
         "HTTP/2 connections ended for what their client did, by the reason.", "{connection}"
     ),

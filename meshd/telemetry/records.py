@@ -151,6 +151,10 @@ class Recorder:
         """Count a connection that was not let in; there is no exchange to tell of it."""
         self.cells.add("meshd.connections.refused", (("meshd.listener", listener), ("error.type", code)))
 
+    def gave_way(self, listener: str, state: str) -> None:
+        """Count a connection that was ended to make room for another."""
+        self.cells.add("meshd.connections.shed", (("meshd.listener", listener), ("meshd.state", state)))
+
     def broke_off(self, listener: str, cause: str) -> None:
         """Count a connection of HTTP/2 that was ended because of what its client did."""
         self.cells.add("meshd.connections.broken_off", (("meshd.listener", listener), ("error.type", cause)))

@@ -4,83 +4,12 @@ import os
 import pty
 import re
 import signal
-import socket
 import subprocess
 import sys
 
 import pytest
+from support.plain_sidecar import PROXY, PlainSidecar
 from support.processes import meshd, until
-
-PROXY = """
-apiVersion: meshd.dev/v1alpha1
-kind: Proxy
-metadata: {name: svc}
-spec:
-  drain: 2s
-  inbound: [{listen: "127.0.0.1:0", app: "127.0.0.1:9"}]
-  admin: {listen: "127.0.0.1:0"}
-  telemetry: null
----
-"""
-PLAIN = """
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {name: plain}
-spec: {mtls: {mode: DISABLE}}
-"""
-ALLOW = """
-apiVersion: security.istio.io/v1
-kind: AuthorizationPolicy
-metadata: {name: all}
-spec: {rules: [{}]}
-"""
-# A client of HTTP/2 whose connection we end, which causes a line of the log.
-OFFENCE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 40
-
-
-class Unheard:
-    """`meshd run` with a standard error of our choice."""
-
-    def __init__(self, folder, stderr, prefix=()):
-        (folder / "policies").mkdir()
-        (folder / "policies" / "all.yaml").write_text(PLAIN + "---" + ALLOW)
-        (folder / "proxy.yaml").write_text(PROXY.removesuffix("---\n"))
-        self._ready = folder / "ready.json"
-        argv = [*prefix, *meshd(), "run", "-f", str(folder / "proxy.yaml"), "--ready-file", str(self._ready)]
-        self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr)
-        until(self._ready.exists, 60, "readiness")
-        text = self._ready.read_text()
-        self.port = int(re.search(r'"name": "inbound-0".*?"address": "127.0.0.1:(\d+)"', text, re.DOTALL)[1])
-        self.admin = int(re.search(r'"admin": "127.0.0.1:(\d+)"', text)[1])
-
-    def _exchange(self, port, octets):
-        with socket.create_connection(("127.0.0.1", port), 20) as client:
-            client.sendall(octets)
-            client.settimeout(20)
-            found = b""
-            while piece := client.recv(65536):
-                found += piece
-            return found
-
-    def ask(self):
-        """The status line's number; the app is not there, so 502 or 503 says that the sidecar is."""
-        return self._exchange(self.port, b"GET / HTTP/1.1\r\nHost: svc\r\nConnection: close\r\n\r\n")[9:12]
-
-    def offend(self):
-        return self._exchange(self.port, OFFENCE)
-
-    def page(self, method, path):
-        return self._exchange(
-            self.admin, f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
-        )
-
-    def metric(self, name):
-        page = self.page("GET", "/metrics").decode()
-        return sum(float(value) for value in re.findall(rf"^{name}{{[^}}]*}} (\S+)$", page, re.MULTILINE))
-
-    def end(self):
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
 
 
 def full_pipe():
@@ -113,7 +42,7 @@ def reader_gone():
 @pytest.mark.parametrize("make", [full_pipe, unread_terminal, full_disk, reader_gone])
 def test_lines_that_nobody_takes_stop_neither_traffic_nor_the_end(tmp_path, make):
     stderr, descriptors = make()
-    sidecar = Unheard(tmp_path, stderr)
+    sidecar = PlainSidecar(tmp_path, stderr)
     try:
         for _ in range(150):
             assert sidecar.offend()
@@ -130,7 +59,7 @@ def test_lines_that_nobody_takes_stop_neither_traffic_nor_the_end(tmp_path, make
 
 def test_a_closed_standard_error_is_no_obstacle(tmp_path):
     code = "import os, sys; os.close(2); os.execv(sys.argv[1], sys.argv[1:])"
-    sidecar = Unheard(tmp_path, None, prefix=(sys.executable, "-c", code))
+    sidecar = PlainSidecar(tmp_path, None, prefix=(sys.executable, "-c", code))
     try:
         for _ in range(20):
             assert b"WARNING" not in sidecar.offend()
@@ -142,7 +71,7 @@ def test_a_closed_standard_error_is_no_obstacle(tmp_path):
 def test_what_a_stranger_causes_is_a_few_lines(tmp_path):
     log = tmp_path / "stderr.log"
     with log.open("wb") as stderr:
-        sidecar = Unheard(tmp_path, stderr)
+        sidecar = PlainSidecar(tmp_path, stderr)
     try:
         for _ in range(100):
             assert sidecar.offend()
@@ -158,7 +87,7 @@ def test_what_a_stranger_causes_is_a_few_lines(tmp_path):
 def test_the_level_of_the_log_is_the_supervisors_too(tmp_path):
     log = tmp_path / "stderr.log"
     with log.open("wb") as stderr:
-        sidecar = Unheard(tmp_path, stderr)
+        sidecar = PlainSidecar(tmp_path, stderr)
     try:
         assert b" 200 " in sidecar.page("POST", "/logging?level=error")
         before = len(log.read_text())

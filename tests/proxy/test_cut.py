@@ -10,7 +10,7 @@ from meshd.proxy.cut import OF_ATTEMPT, OVERDUE, Cut, error_of
 def test_every_cause_is_an_error_that_names_it(cause):
     error = error_of(cause)
     assert error.details == cause.value
-    assert error.side is (Side.DOWNSTREAM if cause in (Cut.GONE, Cut.BAD_BODY) else Side.UPSTREAM)
+    assert error.side is (Side.DOWNSTREAM if cause in (Cut.GONE, Cut.BAD_BODY, Cut.SLOW) else Side.UPSTREAM)
     assert (error.retry is Resend.IF_SAFE) == (cause in OF_ATTEMPT)
     if cause in OVERDUE:
         assert error.status == 504
