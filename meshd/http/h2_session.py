@@ -188,6 +188,11 @@ class Session:
             self._resets_sent += 1
             self._forget(state, Departure.RESET_BY_US)
 
+    def awaits_end(self, stream: int) -> bool:
+        """Whether we have said all there is to say on a stream, and the peer has not."""
+        state = self._streams.get(stream)
+        return state is not None and state.local_ended and not state.remote_ended
+
     def go_away(self, code: int = Code.NO_ERROR, details: str = "") -> None:
         """End the connection now: GOAWAY, and nothing works any more. Open streams are the driver's to end."""
         if self.closed is None:

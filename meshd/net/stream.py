@@ -51,6 +51,9 @@ class Stream(Protocol):
     def is_gone(self) -> bool:
         """Whether the peer has closed or reset, even while bytes of it wait unread. One cheap system call."""
 
+    def has_news(self) -> bool:
+        """Whether bytes wait unread, or the peer has closed or reset. One cheap system call."""
+
     def is_stale(self) -> bool:
         """Whether an idle connection has ended or has received bytes nobody asked for. One cheap system call."""
 
@@ -127,6 +130,9 @@ class PlainStream:
 
     def is_gone(self) -> bool:
         return has_hung_up(self.fd)
+
+    def has_news(self) -> bool:
+        return bool(look(self.fd, select.POLLIN | select.POLLRDHUP))
 
     def is_quiet(self) -> bool:
         return wait.is_quiet(self.fd)
@@ -267,6 +273,8 @@ class TlsStream:
                     rest = rest[self._write(rest) :]
                 except SSL.WantWriteError:
                     await wait.writable(self.fd)
+                    if look(self.fd, 0):  # reset: what it said before is read as long as no write has failed
+                        raise StreamBroken("connection reset") from None
                 except SSL.WantReadError:
                     await wait.readable(self.fd)
         except (OSError, SSL.Error, wait.Closed) as error:
@@ -291,6 +299,9 @@ class TlsStream:
 
     def is_gone(self) -> bool:
         return has_hung_up(self.fd)
+
+    def has_news(self) -> bool:
+        return bool(look(self.fd, select.POLLIN | select.POLLRDHUP))
 
     def is_quiet(self) -> bool:
         return wait.is_quiet(self.fd)
@@ -355,11 +366,17 @@ def session_of(stream: Stream) -> TlsSession | None:
 
 def has_hung_up(fd: int) -> bool:
     """Whether the other end sent FIN or RST. A client that half-closes counts as gone, as it does for Envoy."""
+    return bool(look(fd, select.POLLRDHUP))
+
+
+def look(fd: int, mask: int) -> int:
+    """What of `mask` holds for a descriptor, errors and hang-ups besides. One cheap system call."""
     if fd < 0:
-        return True
+        return select.POLLNVAL
     poll = select.poll()
-    poll.register(fd, select.POLLRDHUP)
-    return bool(poll.poll(0))
+    poll.register(fd, mask)
+    found = poll.poll(0)
+    return found[0][1] if found else 0
 
 
 def describe(error: Exception) -> str:

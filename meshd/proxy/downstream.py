@@ -24,8 +24,10 @@ TLS_HANDSHAKE = 0x16  # the first octet of a handshake record (RFC 8446 section 
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 # An empty SETTINGS, and GOAWAY for stream 0 with ENHANCE_YOUR_CALM: nothing was processed (RFC 9113 section 6.8).
 HTTP2_TOO_MANY = bytes.fromhex("000000 04 00 00000000000008 07 00 00000000 00000000 0000000b")
-LINGER_TIME = 1.0  # seconds we go on reading after the last response, so that it is not lost to a reset
-LINGER_OCTETS = 262_144
+# Seconds we go on reading after the last response, so that it is not lost to a reset: until the client has been silent
+# for so long, and in all. Octets are no measure: most clients that upload look up only at the end of it.
+LINGER_QUIET = 1.0
+LINGER_MOST = 5.0
 
 
 class Phase(Enum):
@@ -171,12 +173,12 @@ class Http1Downstream:
     async def turn_away(self) -> None:
         """Tell whoever it is that there are too many connections, and close; without a word for TLS, which was not
         spoken yet. Called instead of `serve`."""
-        self.deadline = wait.now() + LINGER_TIME
+        self.deadline = wait.now() + LINGER_QUIET
         try:
             first = await self.stream.receive()
             if first.startswith(HTTP2_PREFACE[: len(first)]) and first:
                 await self.stream.send(HTTP2_TOO_MANY)
-                await self._linger()
+                await self._linger(LINGER_QUIET)
             elif first and first[0] != TLS_HANDSHAKE:
                 await self._refuse(503, "connection_limit", flags.OVERLOAD)
         except (StreamBroken, DownstreamError):
@@ -193,7 +195,7 @@ class Http1Downstream:
         self.codec.must_close = True
         await self._answer(exchange, rescue(error))
         self.listener.finish(exchange)
-        await self._linger()
+        await self._linger(LINGER_QUIET)
 
     async def _part(self) -> None:
         """End the connection after its last response."""
@@ -202,18 +204,18 @@ class Http1Downstream:
         elif self.peer.tls:
             await self.stream.send_eof()  # a body that ends with the connection needs its close_notify
 
-    async def _linger(self) -> None:
-        """Read what the client still sends, for a moment: closing at once would reset the connection, and our last
+    async def _linger(self, most: float = LINGER_MOST) -> None:
+        """Read what the client still sends, for a while: closing at once would reset the connection, and our last
         response with it (RFC 9112 section 9.6)."""
         self.phase = Phase.LINGER
-        self.deadline = wait.now() + LINGER_TIME
+        now = wait.now()
+        self.deadline, end = now + LINGER_QUIET, now + most
         if self.reading:
             self.stream.interrupt("answered")  # the upload gives way: of two who wait on one stream only one is woken
         try:
             await self.stream.send_eof()
-            octets = 0
-            while octets < LINGER_OCTETS and (data := await self.stream.receive()):
-                octets += len(data)
+            while await self.stream.receive():
+                self.deadline = min(wait.now() + LINGER_QUIET, end)
         except StreamBroken:
             pass  # the moment is over, or the client reset
 

@@ -26,6 +26,9 @@ from meshd.upstream.lane_stream import LaneStream
 from meshd.upstream.link import Link, Request
 
 OFFER = Offer(connect_protocol=True)
+# Seconds that a client may go on with an upload that was answered early, before we ask it to stop (RFC 9113 section
+# 8.1): curl 7 and others forget an answer that they have not read when they hear that. A sidecar does not.
+LINGER = 1.0
 LAST_STEP = 1.0  # seconds between the two GOAWAYs of a drain, when the client answers no ping
 
 
@@ -34,6 +37,7 @@ class Http2Downstream:
 
     __slots__ = (
         "_drain_at",
+        "_lingering",
         "_retired",
         "deadline",
         "flights",
@@ -56,6 +60,7 @@ class Http2Downstream:
         self.flights: dict[int, Flight] = {}
         self.deadline = wait.now() + listener.limits.head_timeout
         self.served = False  # at least one request has begun
+        self._lingering: dict[Lane, float] = {}  # streams that were answered early, and until when they are heard
         self._retired = False  # its peer would not be let in any more
         self._drain_at = 0.0  # when the next step of a drain is due
 
@@ -97,7 +102,18 @@ class Http2Downstream:
         finally:
             del self.flights[lane.id]
             listener.finish(exchange)
+            if head.method == b"CONNECT":
+                lane.leave()  # what would follow is no body
+            else:
+                self._part(lane)
+
+    def _part(self, lane: Lane) -> None:
+        """An exchange is over: so is its stream, now or soon."""
+        if self.peer.principal or not self.session.awaits_end(lane.id):
             lane.leave()
+        else:
+            lane.drop()
+            self._lingering[lane] = wait.now() + LINGER
 
     async def _refuse(self, lane: Lane, event: RequestRefused) -> None:
         """Answer a request that is HTTP/2 but not one to serve."""
@@ -130,6 +146,9 @@ class Http2Downstream:
             if flight.down.is_gone():  # costs nothing here, so a response under way is given up as well
                 flight.cut(Cut.GONE)
             flight.sweep(now)
+        for lane in [lane for lane, until in self._lingering.items() if now > until or lane.broken is not None]:
+            del self._lingering[lane]
+            lane.leave()
         self.link.sweep(now)
         limits = self.listener.limits
         if flights:

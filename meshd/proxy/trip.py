@@ -10,7 +10,7 @@ from secrets import token_bytes
 from meshd.core import flags
 from meshd.core.asked import Asked
 from meshd.core.endpoint import Endpoint
-from meshd.core.errors import ProtocolError, ProxyError, Resend, UpstreamError
+from meshd.core.errors import UNPROCESSED, ProtocolError, ProxyError, Resend, UpstreamError
 from meshd.core.exchange import Attempt
 from meshd.core.head import RequestHead, ResponseHead
 from meshd.core.route import NO_RETRY, PEER_RETRY, Target
@@ -27,7 +27,7 @@ from meshd.proxy.upload import Upload
 from meshd.snapshot import Plan
 from meshd.telemetry.tracing import hang_under
 from meshd.upstream.cluster import Cluster
-from meshd.upstream.connection import Connection
+from meshd.upstream.connection import Carrier, Connection
 from meshd.upstream.pool import Pool
 from meshd.upstream.retry import PATIENCE, asked_pause, backoff, may_be_failure, may_hedge, should_retry
 
@@ -194,11 +194,7 @@ class Trip:
         if upload is None:
             await carrier.send_request(exchange.head, b"", end=True)
         else:
-            body, end = upload.prefix()
-            attempt.sent = len(body)
-            await carrier.send_request(exchange.head, body, end=end)
-            if not end:
-                await upload.attach(carrier)
+            await self._send(carrier, upload, attempt)
         route = self.route
         if route.attempt_timeout or route.attempt_idle_timeout:
             self._start_clocks(now)
@@ -216,6 +212,19 @@ class Trip:
         if exchange.rpc is not None:
             attempt.grpc_status = status_of(response.get(b"grpc-status"))
         return response
+
+    async def _send(self, carrier: Carrier, upload: Upload, attempt: Attempt) -> None:
+        """Send a request with a body, as much of it as is here. When that fails on the way there may be an answer
+        already, for which the rest is of no use: who reads next finds it, or how the connection ended."""
+        body, end = upload.prefix()
+        attempt.sent = len(body)
+        try:
+            await carrier.send_request(self.exchange.head, body, end=end)
+            if not end:
+                await upload.attach(carrier)
+        except UpstreamError as error:
+            if error.retry in UNPROCESSED:
+                raise
 
     def _start_clocks(self, now: float) -> None:
         """The time limits of one attempt."""

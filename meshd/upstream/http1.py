@@ -8,6 +8,7 @@ from meshd.core.head import Headers, RequestHead, ResponseHead
 from meshd.http.events import End
 from meshd.http.h1 import ClientCodec
 from meshd.identity.peer import PeerIdentity
+from meshd.net import wait
 from meshd.net.stream import Stream, identity_of, session_of
 
 
@@ -45,9 +46,18 @@ class Http1Connection:
             raise self._lost(error, unsent=error.unsent) from error
 
     async def send(self, data: bytes) -> None:
-        """Write more of the body."""
+        """Write more of the body.
+
+        Not to a peer that has ended: it may have answered first, and TLS reads nothing more once a write has failed.
+        For the same reason who reads goes first when something has come.
+        """
+        stream = self.stream
+        if stream.has_news():
+            if stream.is_gone():
+                raise self._lost(StreamBroken("the peer closed the connection"))
+            await wait.writable(stream.fd)
         try:
-            await self.stream.send(self.codec.send_data(data))
+            await stream.send(self.codec.send_data(data))
         except StreamBroken as error:
             raise self._lost(error) from error
 

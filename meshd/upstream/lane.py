@@ -24,13 +24,14 @@ LEFT = Reset(0, Code.CANCEL, "nobody uses the stream any more", by_peer=False)
 class Lane:
     """Everything that waits raises StreamBroken when the stream, or its connection, is over before its time."""
 
-    __slots__ = ("_heard", "_inbox", "_room", "broken", "id", "link")
+    __slots__ = ("_drops", "_heard", "_inbox", "_room", "broken", "id", "link")
 
     def __init__(self, link: "Link", stream: int) -> None:
         self.link = link
         self.id = stream
         self.broken: Reset | None = None  # how it ended before its time
         self._inbox: deque[ResponseHead | bytes | End] = deque()
+        self._drops = False
         self._heard = wait.Signal()
         self._room = wait.Signal()
 
@@ -38,6 +39,9 @@ class Lane:
 
     def put(self, item: ResponseHead | bytes | End) -> None:
         """Something came."""
+        if self._drops:
+            self.link.consumed(self.id, len(item)) if isinstance(item, bytes) else self.leave()
+            return
         self._inbox.append(item)
         self._heard.set()
 
@@ -122,6 +126,12 @@ class Lane:
         self.link.session.reset(self.id, code)
         self.link.flush()
         self.end(Reset(self.id, code, reason, by_peer=False))
+
+    def drop(self) -> None:
+        """Nobody reads it any more, but the peer may say all it has to say: what comes is thrown away as it comes."""
+        self._drops = True
+        if self._inbox:
+            self.take_body()
 
     def leave(self) -> None:
         """Nobody uses it any more: what is still open of it is given up, in the way that costs the peer least.

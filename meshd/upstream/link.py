@@ -4,7 +4,8 @@ Theory of operation. The session (`http/h2_*.py`) knows the protocol and does no
 and the stream, and events from it to the lanes. Rule 1: there is one writer, and whoever has made the session say
 something rings for it (`flush`) instead of writing; it runs after everybody who was due, so that what many streams had
 to say leaves in one write. Rule 2: while more than `FULL` octets wait for the socket nobody adds to them. Rule 3: when
-the connection is lost every lane is told, with the reason.
+the connection is lost every lane is told, with the reason. Rule 4: a peer that has ended, or takes nothing more, may
+have answered before; what it said is read to its end before anybody is told of a loss.
 """
 
 from collections.abc import Callable
@@ -43,6 +44,7 @@ class Link:
 
     __slots__ = (
         "_gate",
+        "_is_read",
         "_on_request",
         "_ringing",
         "_waiting",
@@ -76,6 +78,7 @@ class Link:
         self._ringing = wait.Signal()
         self._waiting = 0  # octets of body that the session has and the socket has not
         self._gate: wait.Event | None = None
+        self._is_read = False
 
     # -- for lanes -----------------------------------------------------------------------------------------------
 
@@ -114,6 +117,7 @@ class Link:
     async def read(self, early: bytes = b"") -> None:
         """Hear the peer until the connection is of no more use; afterwards every lane is over. `early` came before."""
         session, stream = self.session, self.stream
+        self._is_read = True
         try:
             while session.closed is None:
                 data = early or await stream.receive()
@@ -129,6 +133,7 @@ class Link:
         except StreamBroken as error:
             self.lose(str(error))
         finally:
+            self._is_read = False
             self.deadline = wait.now() + LAST_WORD
             self.settled.set()
             self._ringing.set()
@@ -139,6 +144,9 @@ class Link:
         try:
             while True:
                 while data := session.data_to_send():
+                    if self._waiting and self._is_read and stream.is_gone():
+                        await self._hear_out("the peer closed the connection")
+                        return
                     self._waiting = 0
                     await stream.send(data)
                 self.open_gate()
@@ -146,11 +154,19 @@ class Link:
                     return
                 await self._ringing.wait()
         except StreamBroken as error:
+            await self._hear_out(str(error))
             self.lose(str(error))
         finally:
             self.reason = self.reason or "the connection has ended"
             self.open_gate()
             stream.abort(self.reason)
+
+    async def _hear_out(self, reason: str) -> None:
+        """Let the reader come to the end of what the peer has said, but not for longer than a last word takes."""
+        self.reason = self.reason or reason
+        self.deadline = min(self.deadline, wait.now() + LAST_WORD)
+        while self._is_read:
+            await self._ringing.wait()
 
     def open_gate(self) -> None:
         """Let whoever waits in `drained` look again."""

@@ -7,8 +7,11 @@ from support.h2_proxy import Proxied, answering, proxied, spoken, written
 from support.http2 import GET, OPENING, POST, data, frames, headers
 
 from meshd.core import flags
+from meshd.core.peer import Peer
 from meshd.http.h2_events import Code
 from meshd.http.h2_frames import END_HEADERS, END_STREAM, Kind, frame
+from meshd.net import wait
+from meshd.proxy.downstream_h2 import LINGER
 
 WINDOW = 65535
 GRPC = [(b"content-type", b"application/grpc")]
@@ -145,20 +148,54 @@ async def test_a_request_that_nobody_reads_stops_its_own_stream_alone():
     await proxied(body)
 
 
-async def test_an_answer_of_our_own_leaves_the_rest_of_the_request_unwanted():
+@pytest.mark.parametrize("by_sidecar", [False, True], ids=["a client", "a sidecar"])
+async def test_an_answer_of_our_own_leaves_the_rest_of_the_request_unwanted(by_sidecar):
+    """A client gets a moment to read it before it is asked to stop; a sidecar needs none."""
+
     async def body(proxy, client):
+        if by_sidecar:
+            proxy.downstream.peer = Peer("127.0.0.1", 4711, principal=b"mesh.test/ns/default/sa/client")
         client.say(headers(1, POST) + headers(3, GET, end=True))
         await settled()
         found = frames(client.take_written())
-        assert [(stream, payload) for kind, _, stream, payload in found if kind == Kind.RST_STREAM] == [
-            (1, bytes(4))  # NO_ERROR (RFC 9113 section 8.1)
-        ]
         assert sorted((stream, payload) for kind, _, stream, payload in found if kind == Kind.DATA) == [
             (1, b"mine\n"),
             (3, b"mine\n"),
         ]
         assert [exchange.status for exchange in proxy.recorder.finished] == [403, 403]
+        if not by_sidecar:
+            proxy.downstream.sweep(wait.now() + LINGER - 0.1)
+            await settled()
+            assert not [kind for kind, *_ in found if kind == Kind.RST_STREAM]
+            assert list(proxy.downstream.link.lanes) == [1]
+            proxy.downstream.sweep(wait.now() + LINGER + 0.1)
+            await settled()
+            found = frames(client.take_written())
+        assert [(stream, payload) for kind, _, stream, payload in found if kind == Kind.RST_STREAM] == [
+            (1, bytes(4))  # NO_ERROR (RFC 9113 section 8.1)
+        ]
         assert not proxy.downstream.link.lanes
+
+    await spoken(body, chain=answering(403, b"mine"))
+
+
+async def test_what_still_comes_behind_an_early_answer_is_dropped_as_it_comes():
+    """More than a window of it, on a connection that others use too; and its end is the end of the stream."""
+
+    async def body(proxy, client):
+        client.say(headers(1, POST))
+        await settled()
+        for _ in range(5):
+            client.say(data(1, bytes(16000)) * 2)
+            await settled()
+        opened = [stream for kind, _, stream, _ in frames(client.take_written()) if kind == Kind.WINDOW_UPDATE]
+        assert opened.count(1) >= 3
+        client.say(data(1, b"", end=True))
+        await settled()
+        assert not proxy.downstream.link.lanes
+        proxy.downstream.sweep(wait.now() + LINGER + 0.1)
+        await settled()
+        assert not [kind for kind, *_ in frames(client.take_written()) if kind == Kind.RST_STREAM]
 
     await spoken(body, chain=answering(403, b"mine"))
 

@@ -15,7 +15,7 @@ class FakeStream:
         self.read = 0
         self.fd = 3
         self.quick_ack = False
-        self.stale = self.quiet = False
+        self.stale = self.quiet = self.gone = False
         self.aborted = ""
         self.acknowledged = []  # after how many reads
 
@@ -33,6 +33,12 @@ class FakeStream:
         if self.fails_at == len(self.sent):
             raise StreamBroken("broken pipe", unsent=self.unsent)
         self.sent.append(bytes(data))
+
+    def is_gone(self):
+        return self.gone
+
+    def has_news(self):
+        return self.gone
 
     def is_stale(self):
         return self.stale

@@ -2,10 +2,12 @@
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fake_stream import FakeStream
 from support.requests import request
+from support.tls_pair import tls_pair
 
 from meshd.core import flags
 from meshd.core.errors import Resend, Side, StreamBroken, UpstreamError
@@ -250,3 +252,36 @@ async def test_one_exchange_at_a_time_is_carried_by_the_connection_itself(whole)
     assert not connection.done(whole=whole)  # the body has not been read
     connection.take_ready()
     assert connection.done(whole=whole) is whole
+
+
+# -- an answer before the request is out -----------------------------------------------------------------------------
+
+
+async def test_nothing_is_written_to_a_peer_that_has_ended_so_that_its_answer_can_be_read():
+    """TLS reads nothing more once a write has failed, and this one would."""
+    connection = make_connection(OK)
+    await connection.send_request(post(8), b"body", end=False)
+    connection.stream.gone = True
+    with pytest.raises(UpstreamError, match="the peer closed the connection"):
+        await connection.send(b"rest")
+    assert len(connection.stream.sent) == 1
+    assert (await connection.read_head()).status == 200
+
+
+async def test_who_reads_goes_first_when_something_has_come():
+    left, right = await tls_pair()
+    connection = Http1Connection(left, born=5.0)
+    await connection.send_request(post(8), b"body", end=False)
+    heard = []
+
+    async def read():
+        heard.append((await connection.read_head()).status)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked()
+        await right.send(OK)
+        await connection.send(b"rest")
+    assert heard == [200]
+    right.close()
+    left.close()

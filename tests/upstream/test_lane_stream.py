@@ -24,6 +24,7 @@ async def test_as_a_stream_it_has_its_own_end_both_ways(library):
         await settled()
         assert [payload for kind, _, _, payload in frames(stream.take_written()) if kind == Kind.DATA] == [b"out", b""]
         assert not bare.is_gone()
+        assert not bare.has_news()
         stream.say(data(1, b"", end=True))
         assert await bare.receive() == b""
 
@@ -35,6 +36,7 @@ async def test_a_stream_that_is_given_up_leaves_the_connection_alone(library, ho
         bare, other = LaneStream(begin(link)), begin(link)
         how(bare, "the other side broke")
         assert bare.is_gone()
+        assert bare.has_news()
         with pytest.raises(StreamBroken, match="the other side broke"):
             await bare.receive()
         with pytest.raises(StreamBroken):

@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 import trio
+import trio.testing
 from support.background import in_background, settled
 from support.h2_peers import PEERS
 from support.http2 import LIBRARIES, SETTINGS, data, frames, headers
@@ -185,6 +186,61 @@ async def test_what_waits_for_a_socket_stays_below_a_bound(kind):
         await settled()
         assert outcomes == ["sent"] * 10
         assert all(peer.bodies[lane.id] == bytes((lane.id,)) * 60_000 for lane in lanes)
+
+
+# -- an answer before the request is out -----------------------------------------------------------------------------
+
+
+class Deaf(Joined):
+    """Takes nothing more, as a socket whose other end has closed; what it said before can still be read."""
+
+    async def send(self, data):
+        if self.is_deaf:
+            raise StreamBroken("broken pipe")
+        await super().send(data)
+
+    is_deaf = False
+
+
+@pytest.mark.parametrize("noticed", [False, True], ids=["the write fails", "seen before the write"])
+async def test_an_answer_is_read_though_nothing_can_be_written_any_more(noticed):
+    stream = Deaf()
+    stream.say(SETTINGS)
+    link = Link(ClientSession(), stream)
+    async with driven(link):
+        lane = begin(link)
+        await settled()
+        stream.is_deaf = True
+        if noticed:
+            stream.is_gone = lambda: True
+        with contextlib.suppress(StreamBroken):
+            await lane.send(b"x" * 100)
+        await trio.testing.wait_all_tasks_blocked()
+        stream.say(headers(1, OK) + data(1, b"early", end=True))
+        stream.end()
+        head = await lane.next()
+        assert (head.status, await lane.next()) == (200, b"early")
+        await settled()
+        assert stream.aborted
+
+
+async def test_a_peer_that_says_nothing_more_is_not_heard_out_for_ever():
+    stream = Deaf()
+    stream.say(SETTINGS)
+    link = Link(ClientSession(), stream)
+    async with driven(link):
+        lane = begin(link)
+        await settled()
+        stream.is_deaf = True
+        with contextlib.suppress(StreamBroken):
+            await lane.send(b"x" * 100)
+        await settled()
+        assert not stream.aborted
+        link.sweep(trio.current_time() + 1.1)
+        await settled()
+        assert stream.aborted
+        with pytest.raises(StreamBroken):
+            await lane.next()
 
 
 # -- does the peer live ------------------------------------------------------------------------------------------------
