@@ -40,6 +40,7 @@ def backend_of(known: KnownPort, policy: BackendPolicy | None, chain: Chain, sti
             idle_timeout=spec.connections.idle_timeout,
             max_lifetime=spec.connections.max_lifetime,
         ),
+        warm_plain=spec.warm.min if spec.has("warm") else 0,
         budget_share=retry.budget.percent / 100 if retry.budget is not None else 1.0,
         budget_per_second=retry.budget.min_per_second if retry.budget is not None else 1e9,
         budget_window=retry.budget.window if retry.budget is not None else 10.0,

@@ -49,7 +49,6 @@ UNSERVED = {"tcp", "tls"}  # protocols that a listener cannot speak yet
 TOWARD_APP: Mapping[str, Protocol] = {**TOWARD, "http": "http1"}
 
 # Toward our own app on this machine: no mesh, few surprises, so a broken connection is all that is tried again.
-APP_SETTINGS = ClusterSettings(pool=PoolSettings(warm=1))
 APP_RETRY = RetryPolicy(safe_only=frozenset({"reset"}))
 
 
@@ -229,7 +228,13 @@ class _Compiler:
             expected = f"a certificate source, for PeerAuthentication asks for mutual TLS here ({mode.name})"
             raise self._workload.mistake("spec.identity", "nothing", expected)
         cluster = f"app:{inbound.app}"
-        settings = replace(APP_SETTINGS, protocol=TOWARD_APP.get(inbound.protocol, "auto"), quick_ack=inbound.quick_ack)
+        warm = inbound.warm
+        settings = ClusterSettings(
+            pool=PoolSettings(warm=warm.min, eager=warm.mode == "eager"),
+            warm_plain=warm.min,
+            protocol=TOWARD_APP.get(inbound.protocol, "auto"),
+            quick_ack=inbound.quick_ack,
+        )
         if cluster in self._clusters.built and self._clusters.built[cluster].settings != settings:
             cluster = f"{cluster}/{name}"  # two ways to the same app
         self._clusters.add(cluster, (Place(inbound.app.host, inbound.app.port),), settings)

@@ -50,7 +50,8 @@ RetryCondition = Literal[
 
 class Warm(Model):
     """Connections held open before they are needed: `min` an endpoint and worker. Eager: before it gets traffic at all;
-    lazy: after its first request."""
+    lazy: after its first request. Unless given, none are held open to endpoints without mutual TLS, only tried: a
+    server that serves one connection at a time would be frozen by them."""
 
     mode: Literal["eager", "lazy"] = "eager"
     min: Annotated[int, Field(ge=0, le=1000)] = 1

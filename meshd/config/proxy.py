@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PlainValidator, WithJsonSchema
 
 from meshd.config.address import Address
+from meshd.config.backend_policy import Warm
 from meshd.config.downstream import Downstream
 from meshd.config.extension_provider import ExtensionProvider
 from meshd.config.model import DNS_NAME, Fault, Many, Model, Nullable, Resource, repeats
@@ -46,6 +47,12 @@ class Identity(Model):
     certificates: Text
 
 
+class WarmApp(Warm):
+    """As in a BackendPolicy, but none unless asked for: an app that serves one connection at a time would be frozen."""
+
+    min: Annotated[int, Field(ge=0, le=1000)] = 0
+
+
 class Inbound(Model):
     """A listener for callers, and the app behind it.
 
@@ -57,6 +64,7 @@ class Inbound(Model):
     app: TargetAddress
     protocol: Protocol = "auto"
     quick_ack: bool = True
+    warm: WarmApp = Field(default_factory=WarmApp)
 
 
 class Outbound(Model):

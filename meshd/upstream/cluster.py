@@ -47,6 +47,7 @@ class ClusterSettings:
     hash_by: str = ""  # what it hashes, as `hash_key.key_by` reads it
     pool: PoolSettings = field(default_factory=PoolSettings)
     outlier: OutlierPolicy = field(default_factory=OutlierPolicy)
+    warm_plain: int = 0  # the floor of `pool` where there is no mutual TLS: such a server may serve one at a time
     budget_share: float = 0.2
     budget_per_second: float = 10.0
     budget_window: float = 10.0
@@ -102,6 +103,9 @@ class Cluster:
         settings = self.settings.pool
         if other or http2:  # nothing is kept warm of what may never be asked for
             settings = replace(settings, eager=settings.eager and not other, multiplexed=http2)
+        if endpoint.tls is Tls.PLAIN:
+            eager = settings.eager and settings.warm > 0
+            settings = replace(settings, warm=self.settings.warm_plain, eager=eager, prove=True)
 
         # Nothing that a pool holds leads back to us: a cluster of a large mesh goes by its reference count, because the
         # garbage collector does not look at it (`process/pace.py`).

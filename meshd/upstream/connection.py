@@ -70,6 +70,9 @@ class Connection(Protocol):
     def is_stale(self) -> bool:
         """Whether it has ended, or said something unasked, while idle. One cheap system call."""
 
+    def is_gone(self) -> bool:
+        """Whether its peer has closed or reset it, even while bytes of it wait unread. One cheap system call."""
+
     def is_quiet(self) -> bool:
         """Whether it is known not to be stale, as of the last turn of the event loop. No system call."""
 

@@ -116,6 +116,10 @@ class Http1Connection:
         """Whether the peer closed it, or said something unasked, while it was idle."""
         return self.stream.is_stale()
 
+    def is_gone(self) -> bool:
+        """Whether the peer closed it, in the middle of an exchange or not."""
+        return self.stream.is_gone()
+
     def is_quiet(self) -> bool:
         """Whether nothing was heard of the peer while it was idle, as of the last turn of the event loop."""
         return self.stream.is_quiet()

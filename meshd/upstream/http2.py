@@ -92,6 +92,10 @@ class Http2Connection:
         """Whether no request will ever begin on it again."""
         return bool(self.link.reason) or not self.session.usable
 
+    def is_gone(self) -> bool:
+        """Whether no request will ever begin on it again: its reader hears at once what the peer does."""
+        return self.is_stale()
+
     def is_quiet(self) -> bool:
         """Never known without looking; looking costs nothing here."""
         return False

@@ -5,13 +5,15 @@ the hot path and wait for nothing; `take` gives what is shared already, else the
 what is given back goes to the first in line if it may go on, and only else to the idle; a connection that carries
 several exchanges goes to as many in line as it has room for. Rule 2: a connection that may not go on takes nobody more,
 and closes with the last exchange it carries. Rule 3: whenever one has ended the pool hears of it (`_replace`), for
-somebody in line may dial in its place.
+somebody in line may dial in its place. Rule 4: where the server may serve one connection at a time, what is kept idle
+is bounded by what it has shown (`keep_alive.py`).
 """
 
 from collections import OrderedDict
 from typing import Final, Generic, TypeVar
 
 from meshd.upstream.connection import Connection
+from meshd.upstream.keep_alive import KeepAlive
 from meshd.upstream.ticket import Ticket
 
 ENDED: Final = float("-inf")  # when a connection must end that is of no more use
@@ -22,10 +24,12 @@ C = TypeVar("C", bound=Connection)
 class Leases(Generic[C]):
     """The connections of one endpoint that are there. `Pool` adds how they are dialled."""
 
-    __slots__ = ("_idle", "_leases", "_line", "_lives", "_shared", "_stale", "closed")
+    __slots__ = ("_idle", "_keep_alive", "_leases", "_line", "_lives", "_shared", "_stale", "_trial", "closed")
 
-    def __init__(self) -> None:
+    def __init__(self, keep_alive: KeepAlive | None = None) -> None:
         self.closed = False
+        self._keep_alive = keep_alive  # None: the server serves many connections at a time
+        self._trial: C | None = None  # idle, and not used, to see whether the server serves others meanwhile
         self._lives: dict[C, float] = {}  # every connection, and when it must end
         self._leases: dict[C, int] = {}  # how many exchanges it carries
         self._idle: list[C] = []  # the one used last at the end
@@ -122,21 +126,49 @@ class Leases(Generic[C]):
             ticket, _ = self._line.popitem(last=False)
             self._lease(connection)
             ticket.serve(connection)
-        elif self.closed:
+        elif self.closed or (self._keep_alive is not None and not self._keeps(self._keep_alive, connection, now)):
             self._discard(connection)
             self._replace(now)
-        else:
+        elif connection is not self._trial:
             connection.idle_since = now
             self._idle.append(connection)
 
+    def _keeps(self, keep_alive: KeepAlive, connection: C, now: float) -> bool:
+        """Whether a connection stays: among the idle, or on trial."""
+        idle = self._idle
+        if len(idle) < keep_alive.room:
+            return True
+        if connection.uses:
+            others = [each for each in self._lives if each.uses and each is not connection]
+            keep_alive.saw(1 + sum(not each.is_gone() for each in others))
+        if self._trial is not None and len(idle) < keep_alive.room:
+            self._trial.idle_since = now
+            idle.append(self._trial)
+            self._trial = None
+        if len(idle) < keep_alive.room:
+            return True
+        if self._trial is not None or not keep_alive.may_try(now):
+            return False
+        self._trial = connection
+        self._try(connection, now)
+        return True
+
     def _discard(self, connection: C) -> None:
         del self._lives[connection]
+        if connection is self._trial:
+            self._trial = None
+        if self._keep_alive is not None:
+            self._keep_alive.lost(len(self._lives))
         connection.close()
 
     def _bury(self, connection: C, now: float) -> None:
         self._stale += 1
         self._discard(connection)
         self._replace(now)
+
+    def _try(self, connection: C, now: float) -> None:
+        """A connection is on trial from now on."""
+        raise NotImplementedError
 
     def _replace(self, now: float) -> None:
         """A connection ended: there is room for somebody in line, or the floor is short."""

@@ -28,6 +28,7 @@ from meshd.core.errors import Resend, UpstreamError
 from meshd.net import wait
 from meshd.upstream.connection import Connection
 from meshd.upstream.holding import Holding
+from meshd.upstream.keep_alive import TRIAL, KeepAlive
 from meshd.upstream.leases import ENDED, Leases
 from meshd.upstream.ticket import Ticket
 
@@ -48,6 +49,7 @@ class PoolSettings:
     eager: bool = True  # filled before there is traffic; lazy: after the first request
     idle_timeout: float = 60.0  # beyond the floor
     max_lifetime: float = 3600.0
+    prove: bool = False  # keep idle only as many as the server has shown to leave it room for others
     multiplexed: bool = False  # a connection carries many exchanges: a dial serves `MANY` of those in line
 
 
@@ -96,10 +98,11 @@ class Pool(Leases[C]):
         random: Random,
         changed: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(KeepAlive(settings.warm) if settings.prove else None)
         self.endpoint = endpoint
         self.settings = settings
-        self.warming = settings.eager and settings.warm > 0  # until the first connection is there
+        # Until the first connection is there. Where none is kept it is made nevertheless, to see that one can be.
+        self.warming = settings.eager and (settings.warm > 0 or settings.prove)
         self._connect = connect
         self._random = random
         self._changed = changed
@@ -162,6 +165,8 @@ class Pool(Leases[C]):
         """A ticket with the permit to dial, or else a place in line. Raises `UpstreamError` when there is neither."""
         self._wanted = True
         held = now < self._holding.until
+        if self._trial is not None and (held or self.live >= self.settings.max_connections):
+            self._discard(self._trial)  # its place is wanted
         if held and not self._lives:
             raise self._holding.error(self.endpoint.name, now)
         if not held and not self._line and self._may_dial():
@@ -256,7 +261,8 @@ class Pool(Leases[C]):
     def _missing(self) -> int:
         if self.closed or not self._wanted:
             return 0
-        return min(self.settings.warm, self.settings.max_connections) - self.live
+        floor = self.settings.warm or int(self.warming)
+        return min(floor, self.settings.max_connections) - self.live
 
     def _refill(self, now: float) -> None:
         missing = self._missing()
@@ -286,6 +292,8 @@ class Pool(Leases[C]):
 
         `dead`: the idle connections known to have ended; None to look at each.
         """
+        if self._trial is not None and now >= self._trial.idle_since + TRIAL:
+            self._end_trial(self._trial, now)
         if self._idle:
             self._cull(now, dead)
         for ticket in [ticket for ticket in self._line if ticket.deadline <= now]:
@@ -296,6 +304,25 @@ class Pool(Leases[C]):
         before = self._refilling
         self._replace(now)
         return self._refilling - before
+
+    def _try(self, connection: C, now: float) -> None:
+        connection.idle_since = now
+        wait.spawn(self._watch_trial, connection)
+
+    async def _watch_trial(self, connection: C) -> None:
+        await wait.sleep_until(connection.idle_since + TRIAL)
+        if self._trial is connection:
+            self._end_trial(connection, wait.now())
+
+    def _end_trial(self, connection: C, now: float) -> None:
+        """The server has answered nobody else meanwhile: perhaps nobody asked."""
+        keep_alive = self._keep_alive
+        assert keep_alive is not None
+        unanswered = any(not each.uses and each.born >= connection.idle_since for each in self._leases)
+        if unanswered or self._dialling:
+            keep_alive.failed(now)
+        self._discard(connection)
+        self._replace(now)
 
     def _look_again(self, now: float) -> None:
         """A peer may let more begin than it did when those in line came: idle connections are there only if it did
@@ -311,12 +338,16 @@ class Pool(Leases[C]):
         settings = self.settings
         spare = self.live - settings.warm
         kept = []
+        closed = 0
         for connection in self._idle:
             gone = connection.is_stale() if dead is None else connection in dead
             bored = spare > 0 and now - connection.idle_since >= settings.idle_timeout
+            if self._keep_alive is not None and len(self._idle) - closed > self._keep_alive.room:
+                bored = True  # it has shown less than it had, since others ended
             if gone or bored or now >= self._lives[connection]:
                 self._stale += gone
                 spare -= 1
+                closed += 1
                 self._discard(connection)
             else:
                 kept.append(connection)
@@ -328,12 +359,15 @@ class Pool(Leases[C]):
             if connection in self._leases:
                 self._lives[connection] = ENDED
             else:
-                self._idle.remove(connection)
+                if connection is not self._trial:
+                    self._idle.remove(connection)
                 self._discard(connection)
 
     def close(self) -> None:
         """Nothing is kept from now on: idle ones close, leased ones when they come back and nobody is in line."""
         self.closed = True
+        if self._trial is not None:
+            self._discard(self._trial)
         while self._idle:
             self._discard(self._idle.pop())
 
@@ -364,7 +398,7 @@ class Pool(Leases[C]):
         """How many are where."""
         return PoolStatistics(
             leased=len(self._leases),
-            idle=len(self._idle),
+            idle=len(self._idle) + (self._trial is not None),
             waiting=len(self._line),
             live=self.live,
             dialling=self._dialling,

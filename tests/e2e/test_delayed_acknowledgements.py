@@ -50,10 +50,11 @@ class Caller:
 
 
 def quickest(address, *writes):
-    """The least but two of several, on one connection: what a busy machine cannot make less."""
+    """Among the quicker half of several, on one connection: what a busy machine cannot make less. The first may be quick
+    whatever is set: so is the beginning of every connection."""
     caller = Caller(address)
     with caller.sock:
-        return sorted(caller.exchange(*writes) for _ in range(ROUNDS))[2]
+        return sorted(caller.exchange(*writes) for _ in range(ROUNDS))[4]
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,9 @@ class FakeConnection:
         self.asked += 1
         return self.dead
 
+    def is_gone(self):
+        return self.dead
+
     def is_quiet(self):
         return self.quiet
 

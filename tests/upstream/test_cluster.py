@@ -113,7 +113,7 @@ async def test_one_that_cannot_be_dialled_is_left_out_until_it_can(autojump_cloc
 
 async def test_one_without_its_first_warm_connection_is_left_out():
     endpoints = make_endpoints(1, 1)
-    cluster = make_cluster(endpoints, pool=PoolSettings(warm=1))
+    cluster = make_cluster(endpoints, pool=PoolSettings(), warm_plain=1)
     assert picks(cluster, 1.0) == set(endpoints)  # nobody has one yet
     await cluster.pool(endpoints[1]).fill()
     assert picks(cluster, 1.0) == {endpoints[1]}
@@ -266,7 +266,7 @@ def test_ejections_agree_with_the_list_of_all_events(count, limit, percent, even
 async def test_who_stays_keeps_connections_and_what_was_learnt(autojump_clock):
     dialler = FakeDialler()
     before = make_endpoints(1, 1)
-    cluster = make_cluster(before, dialler)
+    cluster = make_cluster(before, dialler, warm_plain=1)
     pool = cluster.pool(before[0])
     pool.release(await pool.acquire(wait.now()), wait.now(), reusable=True)
     observe(cluster, before[0], 100.0, 503)
@@ -341,7 +341,7 @@ def test_the_same_place_twice_is_two_endpoints():
 async def test_a_closed_cluster_keeps_nothing():
     dialler = FakeDialler()
     endpoints = make_endpoints(1, 1)
-    cluster = make_cluster(endpoints, dialler, pool=PoolSettings(warm=2))
+    cluster = make_cluster(endpoints, dialler, pool=PoolSettings(), warm_plain=2)
     await cluster.fill()
     assert dialler.begun == 4
     cluster.close()

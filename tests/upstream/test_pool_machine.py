@@ -66,6 +66,7 @@ class PoolMachine(RuleBasedStateMachine):
             max_pending=st.integers(0, 3),
             warm=st.integers(0, 3),
             eager=st.booleans(),
+            prove=st.booleans(),
             idle_timeout=st.just(IDLE),
             max_lifetime=st.just(LIFETIME),
         ),
