@@ -50,8 +50,10 @@ class Caller:
 
 
 def quickest(address, *writes):
-    """Among the quicker half of several, on one connection: what a busy machine cannot make less. The first may be quick
-    whatever is set: so is the beginning of every connection."""
+    """Among the quicker half of several, on one connection: what a busy machine cannot make less.
+
+    The first may be quick whatever is set: so is the beginning of every connection.
+    """
     caller = Caller(address)
     with caller.sock:
         return sorted(caller.exchange(*writes) for _ in range(ROUNDS))[4]
