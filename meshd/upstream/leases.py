@@ -12,8 +12,9 @@ is bounded by what it has shown (`keep_alive.py`).
 from collections import OrderedDict
 from typing import Final, Generic, TypeVar
 
+from meshd.net import wait
 from meshd.upstream.connection import Connection
-from meshd.upstream.keep_alive import KeepAlive
+from meshd.upstream.keep_alive import TRIAL, KeepAlive
 from meshd.upstream.ticket import Ticket
 
 ENDED: Final = float("-inf")  # when a connection must end that is of no more use
@@ -24,10 +25,22 @@ C = TypeVar("C", bound=Connection)
 class Leases(Generic[C]):
     """The connections of one endpoint that are there. `Pool` adds how they are dialled."""
 
-    __slots__ = ("_idle", "_keep_alive", "_leases", "_line", "_lives", "_shared", "_stale", "_trial", "closed")
+    __slots__ = (
+        "_dialling",
+        "_idle",
+        "_keep_alive",
+        "_leases",
+        "_line",
+        "_lives",
+        "_shared",
+        "_stale",
+        "_trial",
+        "closed",
+    )
 
     def __init__(self, keep_alive: KeepAlive | None = None) -> None:
         self.closed = False
+        self._dialling = 0  # connections that are not there yet
         self._keep_alive = keep_alive  # None: the server serves many connections at a time
         self._trial: C | None = None  # idle, and not used, to see whether the server serves others meanwhile
         self._lives: dict[C, float] = {}  # every connection, and when it must end
@@ -167,8 +180,23 @@ class Leases(Generic[C]):
         self._replace(now)
 
     def _try(self, connection: C, now: float) -> None:
-        """A connection is on trial from now on."""
-        raise NotImplementedError
+        connection.idle_since = now
+        wait.spawn(self._watch_trial, connection)
+
+    async def _watch_trial(self, connection: C) -> None:
+        await wait.sleep_until(connection.idle_since + TRIAL)
+        if self._trial is connection:
+            self._end_trial(connection, wait.now())
+
+    def _end_trial(self, connection: C, now: float) -> None:
+        """The server has answered nobody else meanwhile: perhaps nobody asked."""
+        keep_alive = self._keep_alive
+        assert keep_alive is not None
+        unanswered = any(not each.uses and each.born >= connection.idle_since for each in self._leases)
+        if unanswered or self._dialling:
+            keep_alive.failed(now)
+        self._discard(connection)
+        self._replace(now)
 
     def _replace(self, now: float) -> None:
         """A connection ended: there is room for somebody in line, or the floor is short."""

@@ -77,7 +77,6 @@ class Pool(Leases[C]):
         "_changed",
         "_connect",
         "_dialled",
-        "_dialling",
         "_expired",
         "_failed",
         "_holding",
@@ -106,7 +105,6 @@ class Pool(Leases[C]):
         self._connect = connect
         self._random = random
         self._changed = changed
-        self._dialling = 0
         self._refilling = 0  # background tasks
         self._wanted = settings.eager  # the floor is
         self._holding = Holding(random)
@@ -304,25 +302,6 @@ class Pool(Leases[C]):
         before = self._refilling
         self._replace(now)
         return self._refilling - before
-
-    def _try(self, connection: C, now: float) -> None:
-        connection.idle_since = now
-        wait.spawn(self._watch_trial, connection)
-
-    async def _watch_trial(self, connection: C) -> None:
-        await wait.sleep_until(connection.idle_since + TRIAL)
-        if self._trial is connection:
-            self._end_trial(connection, wait.now())
-
-    def _end_trial(self, connection: C, now: float) -> None:
-        """The server has answered nobody else meanwhile: perhaps nobody asked."""
-        keep_alive = self._keep_alive
-        assert keep_alive is not None
-        unanswered = any(not each.uses and each.born >= connection.idle_since for each in self._leases)
-        if unanswered or self._dialling:
-            keep_alive.failed(now)
-        self._discard(connection)
-        self._replace(now)
 
     def _look_again(self, now: float) -> None:
         """A peer may let more begin than it did when those in line came: idle connections are there only if it did
