@@ -6,7 +6,6 @@ from time import time
 from meshd.clusters import Clusters
 from meshd.config.authorization import AuthorizationPolicy
 from meshd.config.documents import Document
-from meshd.config.errors import ConfigError, Problem
 from meshd.config.extension_provider import ExtensionProvider
 from meshd.core.chain import Chain
 from meshd.core.steps import Steps
@@ -31,7 +30,7 @@ from meshd.workload import Workload
 class Admission:
     """To one workload. Authorizers outside that its policies name become clusters."""
 
-    __slots__ = ("_clusters", "_memory", "_rules", "_selected", "_workload")
+    __slots__ = ("_closed", "_clusters", "_memory", "_named", "_providers", "_rules", "_selected", "_workload")
 
     def __init__(self, workload: Workload, clusters: Clusters, memory: Memory) -> None:
         self._workload = workload
@@ -39,6 +38,9 @@ class Admission:
         self._memory = memory
         self._selected: list[Document[AuthorizationPolicy]] = []
         self._rules: dict[tuple[str, str], PolicyRules] = {}
+        self._named: dict[str, list[AuthorizationPolicy]] = {}  # by the authorizer that they name
+        self._providers: dict[str, tuple[ExtensionProvider, str]] = {}  # those that are named, each with its cluster
+        self._closed: set[str] = set()  # policies by namespace/name: of those, nobody knows the authorizer
 
     def read(self, scope: Scope) -> Steps[None]:
         """The authorization policies of one port, which everything below is asked about next."""
@@ -55,6 +57,7 @@ class Admission:
                 rules = memory.keep(name, (policy,), made)
             self._rules[policy.namespace, policy.name] = rules
             yield
+        self._sort_custom()
 
     def _rules_of(self, policy: AuthorizationPolicy) -> PolicyRules:
         return self._rules[policy.namespace, policy.name]
@@ -70,42 +73,39 @@ class Admission:
 
     def gate(self, scope: Scope) -> Gate | None:
         """The authorizers outside that policies of this workload name; None where none does."""
-        named: dict[str, list[AuthorizationPolicy]] = {}
-        providers = {each.name: each for each in self._workload.proxy.spec.extension_providers}
+        checks = []
+        for name, policies in sorted(self._named.items()):
+            provider, cluster = self._providers[name]
+            checks.append(self._check(provider, cluster, index_rules(policies, "CUSTOM", scope, self._rules_of)))
+        return Gate(tuple(checks), self.tokens(scope)) if checks else None
+
+    def _sort_custom(self) -> None:
+        """CUSTOM policies by the authorizer they name; those that name none we know deny."""
+        known = {each.name: each for each in self._workload.proxy.spec.extension_providers}
+        self._named, self._providers, self._closed = {}, {}, set()
         for document in self._selected:
             policy = document.model
             if policy.spec.provider is None or policy.is_dry_run:
                 continue
             name = policy.spec.provider.name
-            if name not in providers:
-                at = document.where(("spec", "provider", "name"))
-                expected = f"expected one of the Proxy's extensionProviders: {', '.join(providers) or 'it has none'}"
-                found = Problem("error", "reference", *at, document.title, "spec.provider.name", name, expected)
-                raise ConfigError([found])
-            named.setdefault(name, []).append(policy)
-        checks = [
-            self._check(providers[name], index_rules(policies, "CUSTOM", scope, self._rules_of))
-            for name, policies in sorted(named.items())
-        ]
-        return Gate(tuple(checks), self.tokens(scope)) if checks else None
+            if name in known and name not in self._providers and (cluster := self._authorizer(known[name])):
+                self._providers[name] = known[name], cluster
+            if name in self._providers:
+                self._named.setdefault(name, []).append(policy)
+            else:
+                self._closed.add(f"{policy.namespace}/{policy.name}")
 
-    def _check(self, provider: ExtensionProvider, rules: RuleIndex[Entry]) -> Check:
-        asking = compile_asking(provider.name, provider.authorizer, rules, self._authorizer(provider))
+    def _check(self, provider: ExtensionProvider, cluster: str, rules: RuleIndex[Entry]) -> Check:
+        asking = compile_asking(provider.name, provider.authorizer, rules, cluster)
         if provider.envoy_ext_authz_http is not None:
             return compile_http_check(provider.envoy_ext_authz_http, asking)
         host = provider.authorizer.service.rpartition("/")[2]
         return GrpcCheck(asking, host.encode(), self._workload.proxy.spiffe_id.encode(), time)
 
     def _authorizer(self, provider: ExtensionProvider) -> str:
-        """The cluster of an authorizer outside, which need not be anywhere else in use."""
+        """The cluster of an authorizer outside, which need not be anywhere else in use; empty where nobody knows it."""
         given = provider.authorizer
-        wanted = f"{given.service.rpartition('/')[2].lower()}:{given.port}"
-        if cluster := self._clusters.add_service(wanted):
-            return cluster
-        place = self._workload.proxy.spec.extension_providers.index(provider)
-        kind = "Http" if provider.envoy_ext_authz_http is not None else "Grpc"
-        field = f"spec.extensionProviders[{place}].envoyExtAuthz{kind}.service"
-        raise self._workload.mistake(field, wanted, "expected the host and port of a known service")
+        return self._clusters.add_service(f"{given.service.rpartition('/')[2].lower()}:{given.port}")
 
     def written_fields(self, scope: Scope) -> Iterator[str]:
         """Names of the fields that tell the app what tokens and authorizers outside say; patterns among them."""
@@ -124,7 +124,7 @@ class Admission:
         requests = of_workload([each.model for each in documents.request_policies], scope)
         faults = of_workload([each.model for each in documents.fault_policies], scope)
         return (
-            authorization_chain([each.model for each in self._selected], scope, self._rules_of)
+            authorization_chain([each.model for each in self._selected], scope, self._rules_of, self._closed)
             + rate_limit_chain(limits, f"port {scope.port}", compile_policy_match, self._workload.shared.buckets)
             + request_chain(requests, compile_policy_match)
             + fault_chain(faults, compile_policy_match, self._workload.random)

@@ -2,8 +2,8 @@
 
 import pytest
 from support.compiled import ENTRY, INBOUND, PLAIN
+from support.requests import exchange_of
 
-from meshd.config.errors import ConfigError
 from meshd.filters.ext_authz_grpc import GrpcCheck
 
 # -- authorizers outside ----------------------------------------------------------------------------------------------
@@ -41,10 +41,6 @@ def test_an_authorizer_of_grpc_is_called_by_its_host(build):
     spec = f"{INBOUND}\n{DOOR.replace('HOST', 'api.test').replace('Http', 'Grpc')}"
     [check] = build(PLAIN, ENTRY, ASK.replace("APP", "web"), spec=spec).plans["inbound-0"].gate.checks
     assert (type(check), check.authority, check.asking.cluster) == (GrpcCheck, b"api.test", "api.test:80")
-    with pytest.raises(ConfigError) as caught:
-        build(PLAIN, ASK.replace("APP", "web"), spec=spec)
-    [problem] = caught.value.problems
-    assert problem.field == "spec.extensionProviders[0].envoyExtAuthzGrpc.service"
 
 
 def test_nobody_is_asked_where_no_policy_says_so(build):
@@ -56,12 +52,40 @@ def test_nobody_is_asked_where_no_policy_says_so(build):
         assert "api.test:80" not in snapshot.clusters
 
 
-def test_an_authorizer_that_does_not_exist(build):
-    asked = (PLAIN, ENTRY, ASK.replace("APP", "web"))
-    with pytest.raises(ConfigError, match="expected one of the Proxy's extensionProviders: it has none") as caught:
-        build(*asked, spec=INBOUND)
-    assert [each.field for each in caught.value.problems] == ["spec.provider.name"]
-    with pytest.raises(ConfigError, match="the host and port of a known service") as caught:
-        build(*asked, spec=f"{INBOUND}\n{DOOR.replace('HOST', 'nowhere.test')}")
-    [problem] = caught.value.problems
-    assert problem.field == "spec.extensionProviders[0].envoyExtAuthzHttp.service"
+ONE = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: one, namespace: shop}
+spec: {action: CUSTOM, provider: {name: NAME}, rules: [{to: [{operation: {paths: [/one]}}]}]}
+"""
+REASON = "rbac_access_denied_matched_policy[ns[shop]-policy[one]-rule[0]-deny-due-to-bad-CUSTOM-action]"
+
+
+@pytest.mark.parametrize(
+    ("name", "providers"), [("nobody", ""), ("door", DOOR.replace("HOST", "nowhere.test"))], ids=["provider", "service"]
+)
+def test_an_authorizer_that_nobody_knows_closes_what_it_would_be_asked_about_and_nothing_else(build, name, providers):
+    plan = build(PLAIN, ENTRY, ONE.replace("NAME", name), spec=f"{INBOUND}\n{providers}").plans["inbound-0"]
+    assert plan.gate is None
+    [step] = plan.chain.on_request
+    exchange = exchange_of(target="/one")
+    reply = step(exchange)
+    assert (reply.status, reply.details) == (403, REASON)
+    assert (exchange.verdict.action, exchange.verdict.policy, exchange.verdict.rule) == ("CUSTOM", "shop/one", 0)
+    assert step(exchange_of(target="/two")) is None
+
+
+def test_an_authorizer_that_is_known_is_asked_beside_one_that_is_not(build):
+    spec = f"{INBOUND}\n{DOOR.replace('HOST', 'api.test')}"
+    asked = ASK.replace("APP", "web")
+    plan = build(PLAIN, ENTRY, asked, ONE.replace("NAME", "nobody"), spec=spec).plans["inbound-0"]
+    assert [check.asking.name for check in plan.gate.checks] == ["door"]
+    assert [step(exchange_of(target="/one")).details for step in plan.chain.on_request] == [REASON]
+
+
+def test_a_policy_that_is_only_tried_closes_nothing(build):
+    tried = ONE.replace("NAME", "nobody").replace(
+        "namespace: shop}", "namespace: shop, annotations: {istio.io/dry-run: 'true'}}"
+    )
+    [step] = build(PLAIN, tried, spec=INBOUND).plans["inbound-0"].chain.on_request
+    assert step(exchange_of(target="/one")) is None

@@ -10,6 +10,7 @@ from meshd.config.documents import Document, Documents
 from meshd.config.errors import Path, Problem, field_name, quote
 from meshd.config.model import Resource
 from meshd.config.peer_authentication import ROOT_NAMESPACE, PeerAuthentication
+from meshd.config.provider_check import check_providers
 from meshd.config.proxy import Proxy
 from meshd.config.references import ServiceTarget, WorkloadSelector
 from meshd.config.route_check import check_routes, warning
@@ -30,6 +31,7 @@ def cross_check(documents: Documents, loaded: LoadedProxy | None = None) -> list
     ]
     if loaded is not None:
         problems += _proxy(loaded, documents, destinations)
+        problems += check_providers(documents, loaded, destinations)
     return sorted(problems, key=lambda problem: (problem.file, problem.line, problem.column))
 
 

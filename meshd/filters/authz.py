@@ -1,11 +1,12 @@
 """AuthorizationPolicy: who may do what. Istio's order: any DENY that matches denies; where there is no ALLOW policy
-everything else is allowed; where there is one, only what an ALLOW rule matches.
+everything else is allowed; where there is one, only what an ALLOW rule matches. A CUSTOM policy whose authorizer nobody
+knows denies what it would ask about.
 
 Source: istio/api security/v1beta1/authorization_policy.proto. Allowing allocates nothing; a denial is explained by the
 ALLOW rule that came nearest, with the first predicate of it that failed and the value it saw.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from meshd.config.authorization import AuthorizationPolicy, Rule
@@ -47,11 +48,18 @@ class Authorizer:
 
     __slots__ = ("_allow", "_audit", "_deny", "_shadow", "has_allow", "policies")
 
-    def __init__(self, policies: Iterable[AuthorizationPolicy], scope: Scope, rules_of: RulesOf | None = None) -> None:
+    def __init__(
+        self,
+        policies: Iterable[AuthorizationPolicy],
+        scope: Scope,
+        rules_of: RulesOf | None = None,
+        closed: Collection[str] = (),
+    ) -> None:
         selected = [policy for policy in policies if selects(policy, scope)]
         enforced = [policy for policy in selected if not policy.is_dry_run]
         self.policies = tuple(f"{policy.namespace}/{policy.name}" for policy in selected)
-        self._deny = index_rules(enforced, "DENY", scope, rules_of)
+        denying = [each for each in enforced if each.spec.action == "DENY" or f"{each.namespace}/{each.name}" in closed]
+        self._deny = index_rules(denying, "", scope, rules_of)
         self._allow = index_rules(enforced, "ALLOW", scope, rules_of)
         self._audit = index_rules(enforced, "AUDIT", scope, rules_of)
         self._shadow = index_rules([policy for policy in selected if policy.is_dry_run], "", scope, rules_of)
@@ -116,10 +124,14 @@ class Authorizer:
 
 
 def authorization_chain(
-    policies: Iterable[AuthorizationPolicy], scope: Scope, rules_of: RulesOf | None = None
+    policies: Iterable[AuthorizationPolicy],
+    scope: Scope,
+    rules_of: RulesOf | None = None,
+    closed: Collection[str] = (),
 ) -> Chain:
-    """The step of one workload port; none when no policy selects it. `rules_of` knows rules that are compiled."""
-    authorizer = Authorizer(policies, scope, rules_of)
+    """The step of one workload port; none when no policy selects it. `rules_of` knows rules that are compiled; `closed`
+    are the names of CUSTOM policies that deny, for there is nobody to ask."""
+    authorizer = Authorizer(policies, scope, rules_of, closed)
     return Chain((authorizer.step,)) if authorizer.policies else EMPTY_CHAIN
 
 
@@ -167,6 +179,8 @@ def _denied(verdict: Verdict) -> Reply:
     if verdict.policy:
         namespace, _, name = verdict.policy.partition("/")
         details = detail_of(namespace, name, verdict.rule)
+        if verdict.action == "CUSTOM":
+            details = f"{details[:-1]}-deny-due-to-bad-CUSTOM-action]"  # Istio's words
     else:
         details = "rbac_access_denied_matched_policy[none]"
         if verdict.nearest:

@@ -225,7 +225,7 @@ def test_what_is_only_tried_is_noted(pair):
 
 @of("http", custom=True)
 def test_the_same_requests_are_asked_about_outside(pair):
-    """Those of a policy whose provider cannot be asked are denied there; here such documents are refused (below)."""
+    """Those of a policy whose provider cannot be asked are denied there; here such a provider is refused (below)."""
     case = Case(pair)
     part = "rules" if pair["name"] in BAD else "shadowRules"
 
@@ -287,7 +287,7 @@ def test_a_provider_that_cannot_be_asked_as_it_wants_is_refused(pair, tmp_path):
         "custom-grpc-provider-no-namespace": set(),
         "custom-grpc-provider": set(),
         "custom-http-provider": set(NOT_SERVED),
-        "custom-bad-multiple-providers": {"name"},  # policies may name several here, but none that does not exist
+        "custom-bad-multiple-providers": set(),  # policies may name several here; one that does not exist denies
         "custom-bad-invalid-config": {"port"},
     }
     without = NOT_SERVED if pair["name"] == "custom-bad-multiple-providers" else ()
