@@ -21,6 +21,7 @@ from meshd.net.tls import H2, HandshakeFailed, Mode, address_of, peer_of
 from meshd.proxy.downstream import Http1Downstream
 from meshd.proxy.downstream_connections import ClientConnection, DownstreamConnections, State
 from meshd.proxy.downstream_h2 import Http2Downstream
+from meshd.proxy.levels import Levels
 from meshd.proxy.listener import ConnectionLimits, Listener
 from meshd.snapshot import Snapshot
 from meshd.telemetry.records import Recorder
@@ -79,6 +80,8 @@ class Server:
         self._sockets = sockets
         self._listeners = {name: Listener(snapshot.plans[name], recorder, sampler, self.limits) for name in sockets}
         self._drained = wait.Event()
+        for cluster in self._clusters:
+            cluster.parted = recorder.parted
 
     async def run(self, *, ready: Callable[[], None]) -> None:
         """Serve. `ready` is called once every listener accepts and the warm floor is filled, or took too long."""
@@ -108,6 +111,7 @@ class Server:
         yield
         for name, cluster in snapshot.clusters.items():
             self._clusters.add(cluster)
+            cluster.parted = self._recorder.parted
             places = snapshot.places.get(name, ())
             if before.clusters.get(name) is cluster and places != before.places.get(name, ()):
                 cluster.update(place.endpoint() for place in places)
@@ -172,11 +176,17 @@ class Server:
         return run(self.describing())
 
     def describing(self) -> Steps[dict[str, object]]:
-        """The same, a cluster a step."""
-        clusters = {}
+        """The same, a cluster a step. What is open and under way is told to the recorder on the way."""
+        clusters, levels = {}, Levels()
         for name, cluster in self.snapshot.clusters.items():
             clusters[name] = cluster.statistics()
+            levels.add_cluster(name, *cluster.connections())
             yield
+        for connection in tuple(self.connections):
+            for exchange in connection.under_way():
+                levels.add_exchange(exchange)
+            yield
+        self._recorder.show(levels.found)
         return {
             "connections": len(self.connections),
             "downstream": self.clients.statistics(),

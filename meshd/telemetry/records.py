@@ -8,10 +8,10 @@ never waits; what it does not take is dropped and counted.
 """
 
 import marshal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, TypeAlias
 
-from meshd.core.cells import OVERFLOW, SIZE_BOUNDARIES, Cells, Histogram, Key, Labels
+from meshd.core.cells import LONG_BOUNDARIES, OVERFLOW, SIZE_BOUNDARIES, Cells, Histogram, Key, Labels
 from meshd.core.exchange import Exchange
 from meshd.http.grpc import status_name
 from meshd.telemetry.destination import destination_of
@@ -79,7 +79,7 @@ class Series:
 class Recorder:
     """One worker's."""
 
-    __slots__ = ("_batch", "_calls", "_oldest", "_send", "_series", "cells", "clock_offset", "keep_all")
+    __slots__ = ("_batch", "_calls", "_oldest", "_send", "_series", "_shown", "cells", "clock_offset", "keep_all")
 
     def __init__(self, cells: Cells, send: Send, clock_offset: float, *, keep_all: bool) -> None:
         self.cells = cells
@@ -90,6 +90,7 @@ class Recorder:
         self._calls: dict[CallKey, Calls] = {}
         self._batch: list[Row] = []
         self._oldest = 0.0
+        self._shown: set[Key] = set()
 
     def finish(self, exchange: Exchange, now: float) -> None:
         """Account for an exchange that has ended."""
@@ -154,6 +155,19 @@ class Recorder:
     def gave_way(self, listener: str, state: str) -> None:
         """Count a connection that was ended to make room for another."""
         self.cells.add("meshd.connections.shed", (("meshd.listener", listener), ("meshd.state", state)))
+
+    def parted(self, cluster: str, seconds: float) -> None:
+        """Account for a connection to an upstream that has ended."""
+        name = "http.client.connection.duration"
+        self.cells.histogram(name, where_labels(cluster), LONG_BOUNDARIES).observe(seconds)
+
+    def show(self, levels: Mapping[Key, int]) -> None:
+        """What there is at this moment; of what there was before and is not any more, there is none."""
+        for name, labels in self._shown - levels.keys():
+            self.cells.set(name, 0, labels)
+        for (name, labels), value in levels.items():
+            self.cells.set(name, value, labels)
+        self._shown = set(levels)
 
     def broke_off(self, listener: str, cause: str) -> None:
         """Count a connection of HTTP/2 that was ended because of what its client did."""
@@ -284,7 +298,7 @@ def attempt_labels(call: CallKey) -> Labels:
         ("http.response.status_code", str(status) if status else ""),
         ("error.type", flag or (str(status) if status >= 400 else "")),
         ("network.protocol.version", PROTOCOLS.get(protocol, "")),
-        *_whereto(cluster),
+        *where_labels(cluster),
     )
     return tuple(label for label in labels if label[1])
 
@@ -297,14 +311,21 @@ def attempt_call_labels(call: CallKey) -> Labels:
         ("rpc.system.name", "grpc"),
         ("rpc.response.status_code", ended),
         ("error.type", flag or ("" if ended == "OK" else ended)),
-        *_whereto(cluster),
+        *where_labels(cluster),
     )
     return tuple(label for label in labels if label[1])
 
 
-def _whereto(cluster: str) -> Labels:
+def where_labels(cluster: str) -> Labels:
+    """Where a cluster is."""
     host, port, _service, _namespace = destination_of(cluster)
-    return (("server.address", host), ("server.port", str(port) if port else ""), ("meshd.cluster", cluster))
+    labels = (("server.address", host), ("server.port", str(port) if port else ""), ("meshd.cluster", cluster))
+    return tuple(label for label in labels if label[1])
+
+
+def method_label(method: bytes) -> str:
+    """A known method as it is; all others have one name, so that labels stay few."""
+    return (method if method in METHODS else OTHER).decode()
 
 
 def decode_batch(payload: bytes) -> list[Record]:

@@ -75,6 +75,7 @@ class Cluster:
         "endpoints",
         "key_of",
         "name",
+        "parted",
         "settings",
     )
 
@@ -83,6 +84,7 @@ class Cluster:
     ) -> None:
         self.name = name
         self.settings = settings
+        self.parted: Callable[[str, float], None] | None = None  # told of each connection that ends, and how old it was
         self.endpoints: tuple[Endpoint, ...] = tuple(endpoints)
         self.budget = Budget(settings.budget_share, settings.budget_per_second, settings.budget_window)
         self.ejections = 0  # how often an endpoint was ejected
@@ -118,7 +120,13 @@ class Cluster:
             if (cluster := us()) is not None:
                 cluster.reconsider()
 
-        return Pool(endpoint, connect, settings, self._random, changed)
+        def parted(born: float) -> None:
+            if (cluster := us()) is not None and cluster.parted is not None:
+                cluster.parted(cluster.name, wait.now() - born)
+
+        pool = Pool(endpoint, connect, settings, self._random, changed)
+        pool.parted = parted
+        return pool
 
     # -- which -------------------------------------------------------------------------------------------------------
 
@@ -259,6 +267,15 @@ class Cluster:
         """Nothing new; what is leased closes when it comes back."""
         for pool in (*self._pools.values(), *self._others.values()):
             pool.close()
+
+    def connections(self) -> tuple[int, int]:
+        """How many carry something, and how many are idle."""
+        active = idle = 0
+        for pool in (*self._pools.values(), *self._others.values()):
+            numbers = pool.statistics()
+            active += numbers.leased
+            idle += numbers.idle
+        return active, idle
 
     def statistics(self) -> dict[str, object]:
         """What the admin page shows."""

@@ -10,6 +10,7 @@ is bounded by what it has shown (`keep_alive.py`).
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
 from meshd.net import wait
@@ -36,6 +37,7 @@ class Leases(Generic[C]):
         "_stale",
         "_trial",
         "closed",
+        "parted",
     )
 
     def __init__(self, keep_alive: KeepAlive | None = None) -> None:
@@ -43,6 +45,7 @@ class Leases(Generic[C]):
         self._dialling = 0  # connections that are not there yet
         self._keep_alive = keep_alive  # None: the server serves many connections at a time
         self._trial: C | None = None  # idle, and not used, to see whether the server serves others meanwhile
+        self.parted: Callable[[float], None] | None = None  # told of each connection that ends, since when it was there
         self._lives: dict[C, float] = {}  # every connection, and when it must end
         self._leases: dict[C, int] = {}  # how many exchanges it carries
         self._idle: list[C] = []  # the one used last at the end
@@ -172,6 +175,8 @@ class Leases(Generic[C]):
             self._trial = None
         if self._keep_alive is not None:
             self._keep_alive.lost(len(self._lives))
+        if self.parted is not None:
+            self.parted(connection.born)
         connection.close()
 
     def _bury(self, connection: C, now: float) -> None:

@@ -244,6 +244,19 @@ def test_an_attempt_is_known_by_where_it_went(told):
     assert points["client"]["network.protocol.version"] == "1.1"
 
 
+def test_what_is_open_and_how_large_bodies_are_is_told_as_well(told):
+    kinds = {
+        each["name"]: next(kind for kind in ("sum", "gauge", "histogram") if kind in each.body)
+        for each in told.metrics()
+    }
+    assert kinds["http.client.open_connections"] == "sum"
+    assert kinds["http.server.response.body.size"] == kinds["http.server.request.body.size"] == "histogram"
+    (level, *_) = [each for each in told.metrics() if each["name"] == "http.client.open_connections"]
+    assert not level["sum"].get("isMonotonic")
+    assert level["unit"] == "{connection}"
+    assert {attributes(point)["http.connection.state"] for point in level.points} <= {"active", "idle"}
+
+
 def test_durations_have_examples_that_are_traces(told):
     traces = {span["traceId"] for span in told.spans()}
     found = [

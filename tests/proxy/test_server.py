@@ -9,11 +9,13 @@ from support.connections import FakeDialler
 from support.endpoints import make_endpoints
 from support.work import calls_of
 
+from meshd.core.cells import Cells
 from meshd.core.errors import UpstreamError
 from meshd.net.dial import Dialler
 from meshd.net.sweep import Sweeper
 from meshd.proxy.server import Server
 from meshd.snapshot import Snapshot
+from meshd.telemetry.records import Recorder
 from meshd.telemetry.tracing import Sampler
 from meshd.upstream.cluster import Cluster, ClusterSettings
 from meshd.upstream.pool import PoolSettings
@@ -39,7 +41,7 @@ def cluster_of_one_connection():
 
 async def test_who_waits_at_a_cluster_that_a_reload_replaced_waits_no_longer_than_he_may(autojump_clock):
     cluster, endpoint = cluster_of_one_connection()
-    server = Server(snapshot_of(cluster), {}, None, Sampler(0.0))
+    server = Server(snapshot_of(cluster), {}, Recorder(Cells(), lambda _: True, 0.0, keep_all=False), Sampler(0.0))
     async with trio.open_nursery() as nursery:
         await nursery.start(serve, server)
         pool = cluster.pool(endpoint)
@@ -58,7 +60,7 @@ def test_a_cluster_that_a_reload_replaced_and_nobody_uses_is_forgotten():
     try:
         replaced, endpoint = cluster_of_one_connection()
         replaced.pool(endpoint)
-        server = Server(snapshot_of(replaced), {}, None, Sampler(0.0))
+        server = Server(snapshot_of(replaced), {}, Recorder(Cells(), lambda _: True, 0.0, keep_all=False), Sampler(0.0))
         kept = cluster_of_one_connection()[0]
         server.swap(snapshot_of(kept))
         del replaced
@@ -72,7 +74,7 @@ def test_a_swap_serves_at_its_first_step_and_has_no_long_one():
     first = [cluster_of_one_connection()[0] for _ in range(40)]
     for number, cluster in enumerate(first):
         cluster.name = f"shop/w{number}:80"
-    server = Server(snapshot_of(*first), {}, None, Sampler(0.0))
+    server = Server(snapshot_of(*first), {}, Recorder(Cells(), lambda _: True, 0.0, keep_all=False), Sampler(0.0))
     last = snapshot_of(cluster_of_one_connection()[0])
     steps = server.swapping(last)
     next(steps)

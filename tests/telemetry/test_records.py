@@ -2,7 +2,7 @@ import pytest
 from support.conventions import wrong
 from support.exchanges import make_attempt, make_call, make_denied, make_exchange
 
-from meshd.core.cells import Cells
+from meshd.core.cells import LONG_BOUNDARIES, Cells
 from meshd.core.route import Route
 from meshd.telemetry import records
 from meshd.telemetry.exporter import typed
@@ -274,3 +274,20 @@ def test_no_label_is_without_a_value_and_each_is_of_the_conventions_or_ours(wire
     assert found
     for labels in found:
         assert not wrong(typed(labels))
+
+
+def test_what_is_not_there_any_more_is_shown_as_nothing(wire):
+    recorder = make_recorder(wire)
+    one, other = ("level", (("n", "1"),)), ("level", (("n", "2"),))
+    recorder.show({one: 3, other: 1})
+    recorder.show({other: 2})
+    assert recorder.cells.gauges == {one: 0, other: 2}
+
+
+def test_a_connection_that_ended_is_told_of_by_where_it_went(wire):
+    recorder = make_recorder(wire)
+    recorder.parted("shop/reviews:80", 7.0)
+    ((labels, found),) = histograms(recorder, "http.client.connection.duration")
+    assert not wrong(typed(tuple(labels.items())))
+    assert labels["server.address"] == "reviews.shop.svc.cluster.local"
+    assert (found.count, found.sum, found.bounds) == (1, 7.0, LONG_BOUNDARIES)
