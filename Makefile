@@ -1,17 +1,21 @@
 # Two commands matter: `make demo` runs a whole mesh on this machine, `make test` runs every test.
+# `make unit` runs the quick ones, in a quarter of a minute.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip --disable-pip-version-check -q install -c requirements.lock
+PIP := $(BIN)/pip --disable-pip-version-check install --progress-bar off -c requirements.lock
 SOURCES := $(shell find meshd -name '*.py')
 
-.PHONY: demo test lint types contract check bench lock clean
+.PHONY: demo test unit lint types contract check bench lock clean
 
 demo: $(VENV)/.installed $(VENV)/.compiled
 	@$(BIN)/meshd up $(ARGS)
 
 test: $(VENV)/.tested $(VENV)/.compiled
 	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
+
+unit: $(VENV)/.tested $(VENV)/.compiled
+	HYPOTHESIS_PROFILE=unit $(BIN)/pytest -n 2 --dist loadfile -m 'not slow' --ignore=tests/e2e --ignore=tests/peers $(ARGS)
 
 lint: $(VENV)/.tested
 	$(BIN)/ruff check .
@@ -38,14 +42,17 @@ clean:
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "meshd needs Python 3.11 or newer; name one with PYTHON=...")'
-	$(PYTHON) -m venv $(VENV)
+	@echo "Making $(VENV), once: a Python environment in this folder, and nowhere else."
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/bin/python
-	$(PIP) -e .
+	@echo "Installing what meshd needs into $(VENV), once: half a minute, more on a slow line."
+	@$(PIP) -e .
 	@touch $@
 
 $(VENV)/.tested: pyproject.toml requirements.lock | $(VENV)/bin/python
-	$(PIP) -e '.[test]'
+	@echo "Installing what the tests need into $(VENV), once: a minute or two."
+	@$(PIP) -e '.[test]'
 	@touch $@ $(VENV)/.installed
 
 # An editable install compiles nothing, and where PYTHONDONTWRITEBYTECODE is set every start would compile it all.
