@@ -15,7 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # so that `from support.x import
 
 hypothesis.settings.register_profile("fast", max_examples=50, deadline=None)
 hypothesis.settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True)
-hypothesis.settings.register_profile("unit", max_examples=10, deadline=None)  # of `make unit`: enough to see that it runs
+hypothesis.settings.register_profile(
+    "unit", max_examples=10, deadline=None
+)  # of `make unit`: enough to see that it runs
 hypothesis.settings.register_profile("deep", max_examples=5000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "fast"))
 

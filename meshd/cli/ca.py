@@ -127,7 +127,7 @@ def _init(args: argparse.Namespace, now: float) -> Outcome:
         lines = [f"new CA for trust domain {args.trust_domain} in {args.ca}"]
         if args.intermediate:
             lines.append("ca.key is not needed any more: move it to a safe place")
-        lines.append("next: issue --service-account NAME")
+        lines.append("next: meshd ca issue --service-account NAME")
         return Outcome("\n".join(lines), shown.document)
 
 

@@ -7,11 +7,9 @@ makes no sense.
 import argparse
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from meshd.cli.exit_codes import NO, OK
@@ -30,7 +28,6 @@ from meshd.unserved import refuse_unserved
 RED, YELLOW, GREEN, BOLD, PLAIN = "\033[31m", "\033[33m", "\033[32m", "\033[1m", "\033[0m"
 
 LATE = 0.9  # of a certificate's life: by then whoever renews it should have
-_STEP = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:  # argparse has no other name
@@ -99,18 +96,10 @@ def _together(documents: Documents, loaded: LoadedProxy | None) -> list[Problem]
         else:
             refuse_unserved(documents)
     except ConfigError as error:
-        errors = [_placed(problem, loaded) for problem in error.problems]
+        errors = list((error if loaded is None else loaded.placed(error)).problems)
     told = {(each.file, each.line, each.field) for each in errors}
     warnings = [each for each in cross_check(documents, loaded) if (each.file, each.line, each.field) not in told]
     return sorted([*errors, *warnings], key=lambda problem: (problem.file, problem.line, problem.column))
-
-
-def _placed(problem: Problem, loaded: LoadedProxy | None) -> Problem:
-    """A mistake in the bootstrap that compiling found knows its field; this adds the line."""
-    if problem.file or loaded is None:
-        return problem
-    file, line, column = loaded.where(tuple(word or int(number) for word, number in _STEP.findall(problem.field)))
-    return replace(problem, file=file, line=line, column=column)
 
 
 def _credentials(loaded: LoadedProxy, now: float) -> list[Problem]:

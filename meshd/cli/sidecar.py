@@ -6,6 +6,7 @@ from pathlib import Path
 
 from meshd.cli.proxy_file import add_file
 from meshd.config.bootstrap import LoadedProxy, load_proxy
+from meshd.config.errors import ConfigError
 from meshd.config.load import load_policies
 from meshd.explain.world import World
 
@@ -25,4 +26,8 @@ def add_sidecar(parser: argparse.ArgumentParser) -> None:
 def load_world(file: Path, policies: Sequence[Path] | None) -> tuple[LoadedProxy, World]:
     """The bootstrap, and the documents compiled for it. Raises ConfigError."""
     loaded = load_proxy(file)
-    return loaded, World(loaded.proxy, load_policies(policies or loaded.policies))
+    documents = load_policies(policies or loaded.policies)
+    try:
+        return loaded, World(loaded.proxy, documents)
+    except ConfigError as error:
+        raise loaded.placed(error) from error

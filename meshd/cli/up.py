@@ -47,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
         return fail(args, f"--policies: there is no folder {policies}")
     signal.signal(signal.SIGTERM, _interrupt)
     began = time.perf_counter()
+    if not as_json:
+        print("starting a CA, three apps and two sidecars ...", flush=True)
     try:
         with Mesh(policies, args.otlp, args.folder, copies=policies is POLICIES and not POLICIES.is_symlink()) as mesh:
             traffic = Traffic(mesh)

@@ -1,8 +1,9 @@
 """The Proxy document: read, overridden, validated, with paths made absolute and the origin of every value."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from meshd.config.errors import ConfigError, Problem, field_name
@@ -14,6 +15,8 @@ from meshd.config.proxy import Proxy
 from meshd.config.reader import model_for, read_file, title_of
 from meshd.config.spot import Spot
 from meshd.config.yaml_file import Text
+
+_STEP = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,17 @@ class LoadedProxy:
     def named(self) -> tuple[Path, ...]:
         """The files and folders of policies as the document names them, also where the default is not there."""
         return tuple(_absolute(self.file.parent, name) for name in self.proxy.spec.policies)
+
+    def placed(self, error: ConfigError) -> ConfigError:
+        """Mistakes in the bootstrap that compiling found know their field; this adds the line."""
+        return ConfigError(self._placed(problem) for problem in error.problems)
+
+    def _placed(self, problem: Problem) -> Problem:
+        if problem.file:
+            return problem
+        path = tuple(word or int(number) for word, number in _STEP.findall(problem.field))
+        file, line, column = self.where(path)
+        return replace(problem, file=file, line=line, column=column)
 
     def where(self, path: FieldPath = (), *, key: bool = False) -> tuple[str, int, int]:
         """File, line and column of the value at a path, or of the nearest value around it."""

@@ -99,7 +99,10 @@ class Source:
 
     def checked(self, accepted: Accepted) -> Accepted:
         """The same set, after it was compiled once for nothing but to see that it can be. Raises ConfigError."""
-        self._compiles(accepted)
+        try:
+            self._compiles(accepted)
+        except ConfigError as error:
+            raise accepted.loaded.placed(error) from error
         return accepted
 
     def documents_stamp(self, loaded: LoadedProxy) -> object:

@@ -112,6 +112,26 @@ def test_the_table_is_the_supervisors_too_and_stands_in_help_and_readme(capsys, 
     assert all(f"  {name} " in shown for name in COMMANDS)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("line", ["check", "run", "explain", "simulate --log empty"])
+def test_a_mistake_in_the_bootstrap_that_only_compiling_finds_has_its_place(folder, line):
+    (folder / "proxy.yaml").write_text(
+        "apiVersion: meshd.dev/v1alpha1\nkind: Proxy\nmetadata: {name: a}\nspec:\n  outbound:\n"
+        "    - {listen: '127.0.0.1:0', service: 'gone:80'}\n"
+    )
+    (folder / "policies").mkdir()
+    (folder / "policies" / "mode.yaml").write_text(
+        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: a}\n"
+        "spec: {mtls: {mode: DISABLE}}\n"
+    )
+    argv = [sys.executable, "-m", "meshd", *line.split()]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode in (1, 2)
+    assert "proxy.yaml:6:" in done.stdout + done.stderr
+    assert "spec.outbound[0].service: got" in done.stdout + done.stderr
+
+
+@pytest.mark.slow
 def test_a_sidecar_that_does_not_start_says_so_in_the_format_of_its_log(folder):
     def run(*words):
         argv = [sys.executable, "-m", "meshd", "run", *words]
