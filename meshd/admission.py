@@ -23,7 +23,7 @@ from meshd.filters.rate_limit import rate_limit_chain
 from meshd.filters.request import request_chain
 from meshd.filters.rule_index import RuleIndex
 from meshd.memory import Memory
-from meshd.routing.matcher import compile_policy_match
+from meshd.routing.policy_match import compile_policy_match
 from meshd.workload import Workload
 
 

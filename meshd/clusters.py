@@ -30,7 +30,7 @@ from meshd.filters.rate_limit import rate_limit_chain
 from meshd.filters.request import request_chain
 from meshd.memory import Destination, Memory
 from meshd.net.dial import Dialler
-from meshd.routing.matcher import compile_policy_match
+from meshd.routing.policy_match import compile_policy_match
 from meshd.snapshot import Snapshot
 from meshd.upstream.cluster import Cluster, ClusterSettings
 from meshd.upstream.connector import Connector

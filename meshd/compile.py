@@ -28,6 +28,7 @@ from meshd.filters.peer_authentication import mode_for
 from meshd.filters.persistence import session_chain
 from meshd.http.forwarding import Forwarding
 from meshd.http.owned import OwnedFields
+from meshd.http.path_rules import PathRules
 from meshd.identity.credentials import Credentials
 from meshd.memory import Memory, ServiceTable
 from meshd.net import wait
@@ -198,6 +199,7 @@ class _Compiler:
             mode=Mode.DISABLE,
             proxy_name=self._workload.name,
             forwarding=Forwarding(inbound=False, pseudonym=self._workload.name + b"-out"),
+            paths=self._paths(inbound=False),
             clusters=self._clusters.built,
             services=services,
             fixed=fixed,
@@ -270,9 +272,14 @@ class _Compiler:
             fixed=RouteTable([Candidate(ANY_PATH, 0, route)]),
             tcp_cluster=cluster,
             quick_ack=inbound.quick_ack,
+            paths=self._paths(inbound=True),
             gate=gate,
             chain=chain if gate is not None else self._admission.tokens(scope) + chain,
         )
+
+    def _paths(self, *, inbound: bool) -> PathRules:
+        given = self._workload.proxy.spec.path_normalization
+        return PathRules(given.normalization, strict=given.strict, inbound=inbound)
 
     def _refuse_unserved(self, protocol: str, field: str) -> None:
         if protocol in UNSERVED:

@@ -8,6 +8,7 @@ from meshd.core.chain import EMPTY_CHAIN, Chain
 from meshd.discovery.known_port import Place
 from meshd.filters.ext_authz import Gate
 from meshd.http.forwarding import Forwarding
+from meshd.http.path_rules import AS_THEY_COME, PathRules
 from meshd.net.dial import Dialler
 from meshd.net.tls import Mode, TlsIdentity
 from meshd.routing.table import RouteTable
@@ -30,6 +31,7 @@ class Plan:
     tcp_cluster: str = ""  # where raw connections of this listener go
     gate: Gate | None = None  # inbound: authorizers outside, asked before everything else
     quick_ack: bool = True  # acknowledge at once what a client without TLS has sent of an unfinished request
+    paths: PathRules = AS_THEY_COME
     chain: Chain = EMPTY_CHAIN  # run before routing; inbound: who may do what
 
     def table(self, authority: bytes) -> RouteTable | None:

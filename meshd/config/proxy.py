@@ -120,6 +120,20 @@ class Telemetry(Model):
         return self.access_log is not None or (self.otlp is not None and self.otlp.logs)
 
 
+class PathNormalization(Model):
+    """How paths are written when they go on, and what policies judge. DEFAULT: byte for byte as they came, and policies
+    judge every reading. The others are those of Istio's MeshConfig: what is normalized goes on and is judged. Strict:
+    paths that may be read in several ways are refused with 400."""
+
+    normalization: Literal["DEFAULT", "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"] = "DEFAULT"
+    strict: bool = False
+
+    def faults(self) -> Iterator[Fault]:
+        """Strict paths have one form."""
+        if self.strict and self.normalization != "DEFAULT":
+            yield Fault(("normalization",), "strict paths have one normal form", "remove 'normalization' or 'strict'")
+
+
 class ProxySpec(Model):
     """Everything about one sidecar that is not a policy."""
 
@@ -132,6 +146,7 @@ class ProxySpec(Model):
     downstream: Downstream = Field(default_factory=Downstream)
     policies: Many[Text] = ("policies/",)
     telemetry: Annotated[Telemetry | None, Nullable()] = Field(default_factory=Telemetry)
+    path_normalization: PathNormalization = Field(default_factory=PathNormalization)
     extension_providers: Annotated[Many[ExtensionProvider], Field(max_length=64)] = ()
 
     def faults(self) -> Iterator[Fault]:

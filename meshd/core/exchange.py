@@ -80,6 +80,7 @@ class Exchange:
         "inbound",  # bool: toward our own app, or outbound
         "listener",  # str: name of the listener it came by
         "peer",  # Peer
+        "refusal",  # Reply | None: why it cannot go on, known when it had been read
         "reply",  # Reply | None: set when meshd itself answered
         "request_id",  # bytes
         "responded",  # float: monotonic, when the response head went downstream; 0 before
@@ -108,6 +109,7 @@ class Exchange:
         self.verdict: Verdict | None = None
         self.attempts: list[Attempt] = []
         self.response: ResponseHead | None = None
+        self.refusal: Reply | None = None
         self.reply: Reply | None = None
         self.status = 0
         self.flags = ""

@@ -5,8 +5,9 @@ A head holds only what travels end to end: a codec takes the framing and hop-by-
 white space around them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from meshd.core.path_forms import PathForms
 from meshd.core.spelling import fold
 
 Headers = list[tuple[bytes, bytes]]
@@ -24,17 +25,18 @@ def index(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 
 class RequestHead:
-    """One request: what policies match on is exactly what is forwarded."""
+    """One request: what policies match on is every reading of what is forwarded."""
 
     __slots__ = (
         "_index",
         "authority",  # bytes: host[:port], host in lower case; from Host, :authority or the absolute form
         "expect_continue",  # bool: the client waits for 100 before it sends its body
+        "forms",  # PathForms | None: of a path that is not simply its normal form
         "headers",  # Headers: end-to-end fields only; no host, no content-length
         "keep_alive",  # bool: HTTP/1 only: the client lets the connection go on
         "length",  # int | None: body octets; 0 no body, None not known beforehand
         "method",  # bytes
-        "path",  # bytes: normalised, without the query; b"*" for OPTIONS *, b"" for CONNECT
+        "path",  # bytes: the normal form, without the query; b"*" for OPTIONS *, b"" for CONNECT
         "protocol",  # bytes: b"http/1.0", b"http/1.1" or b"h2"
         "query",  # bytes | None: what follows the first "?", None when there is none
         "scheme",  # bytes: b"http" or b"https"
@@ -44,6 +46,7 @@ class RequestHead:
     def __init__(self, method: bytes, path: bytes, authority: bytes, headers: Headers | None = None) -> None:
         self.method = method
         self.path = path
+        self.forms: PathForms | None = None
         self.query: bytes | None = None
         self.authority = authority
         self.scheme = b"http"
@@ -57,13 +60,43 @@ class RequestHead:
 
     @property
     def target(self) -> bytes:
-        """The origin form: path and query."""
-        return self.path if self.query is None else self.path + b"?" + self.query
+        """The origin form: path and query, as they go on."""
+        path = self.path if self.forms is None else self.forms.forwarded
+        return path if self.query is None else path + b"?" + self.query
+
+    @property
+    def received_path(self) -> bytes:
+        """The path as it came."""
+        return self.path if self.forms is None else self.forms.received
+
+    @property
+    def forwarded_path(self) -> bytes:
+        """The path as it goes on."""
+        return self.path if self.forms is None else self.forms.forwarded
+
+    @property
+    def readings(self) -> tuple[bytes, ...]:
+        """Every way in which an app may read the path; none when there are too many."""
+        return (self.path,) if self.forms is None else self.forms.readings
 
     @property
     def host(self) -> bytes:
         """The authority without its port."""
         return split_authority(self.authority)[0]
+
+    def any_reading(self, test: Callable[[], bool]) -> bool:
+        """Whether a test holds with `path` at one of the readings; taken for true where there are too many."""
+        if self.forms is None:
+            return test()
+        normal, readings = self.path, self.forms.readings
+        try:
+            for reading in readings:
+                self.path = reading
+                if test():
+                    return True
+        finally:
+            self.path = normal
+        return not readings
 
     def get(self, name: bytes) -> bytes | None:
         """The value of a field by its lower-case name, repeated fields joined; None when absent."""

@@ -64,7 +64,10 @@ def trace_rules(
         authorizer = _owner(step)
         if authorizer is not None:
             refused = verdict is not None and verdict.action == "CUSTOM"
-            found += _traces(authorizer, exchange, places, verdict if refused else authorizer.decide(exchange))
+            decided = verdict if refused else authorizer.decide(exchange)
+            normal, exchange.head.path = exchange.head.path, _at_strictest(authorizer, exchange)
+            found += _traces(authorizer, exchange, places, decided)
+            exchange.head.path = normal
         elif step(exchange) is not None:  # what comes before may validate a token, or end it all
             break
     return tuple(found)
@@ -82,6 +85,22 @@ def _traces(authorizer: Authorizer, exchange: Exchange, places: Places, verdict:
     ):
         for entry in entries:
             yield _trace(entry, exchange, places, verdict, enforced=enforced)
+
+
+def _at_strictest(authorizer: Authorizer, exchange: Exchange) -> bytes:
+    """The reading of the path that decides: one that is denied, else the normal form."""
+    head = exchange.head
+    found = head.path
+
+    def is_denied() -> bool:
+        nonlocal found
+        if authorizer.decide_as_read(exchange).allowed:
+            return False
+        found = head.path
+        return True
+
+    head.any_reading(is_denied)
+    return found
 
 
 def _trace(

@@ -5,7 +5,7 @@ makes no difference. What was missing is noted on the head of the request.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeAlias, TypeVar
 
 from meshd.core.decision import ALLOWED_BY_DEFAULT, Verdict
@@ -100,8 +100,22 @@ def missing_for(name: str, logged: Logged) -> str:
     return "the address of the listener" if name.startswith("destination.ip") and not peer.local_address else ""
 
 
-def first_of(entries: Iterable[Entry], logged: Logged) -> tuple[Entry | None, bool]:
-    """The first entry that matches for certain, and whether another may."""
+def first_of(entries: Sequence[Entry], logged: Logged) -> tuple[Entry | None, bool]:
+    """The first entry that matches for certain on some reading, and whether another may."""
+    first: Entry | None = None
+    maybe = False
+
+    def is_settled() -> bool:
+        nonlocal first, maybe
+        certain, may = _first_of(entries, logged)
+        first, maybe = first or certain, maybe or may
+        return first is not None
+
+    logged.head.any_reading(is_settled)
+    return first, maybe
+
+
+def _first_of(entries: Sequence[Entry], logged: Logged) -> tuple[Entry | None, bool]:
     first, maybe = None, False
     for entry in entries:
         found = rule_holds(entry.rule, logged)
@@ -112,14 +126,27 @@ def first_of(entries: Iterable[Entry], logged: Logged) -> tuple[Entry | None, bo
 
 
 def decide(authorizer: Authorizer, logged: Logged) -> tuple[Maybe, Verdict]:
-    """Whether it allows the request, and the verdict that says so."""
-    denied, may_deny = first_of(authorizer.deny, logged)
+    """Whether it allows every reading of the request, and the verdict that says so."""
+    found: tuple[Maybe, Verdict] = True, ALLOWED_BY_DEFAULT
+
+    def is_settled() -> bool:
+        nonlocal found
+        allowed, verdict = _decide(authorizer, logged)
+        found = all_of((found[0], allowed)), verdict
+        return allowed is False
+
+    logged.head.any_reading(is_settled)
+    return found
+
+
+def _decide(authorizer: Authorizer, logged: Logged) -> tuple[Maybe, Verdict]:
+    denied, may_deny = _first_of(authorizer.deny, logged)
     if denied is not None:
         return False, denied.verdict
-    allowed, may_allow = first_of(authorizer.allow, logged)
+    allowed, may_allow = _first_of(authorizer.allow, logged)
     if allowed is not None or not authorizer.has_allow:
         return None if may_deny else True, allowed.verdict if allowed is not None else ALLOWED_BY_DEFAULT
-    return None if may_allow else False, authorizer.decide(logged.exchange)
+    return None if may_allow else False, authorizer.decide_as_read(logged.exchange)
 
 
 def authorizer_names(authorizer: Authorizer) -> frozenset[str]:

@@ -8,15 +8,18 @@ downstream_local_address, requested_server_name, tls_version, user_agent, x_forw
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 from typing import Final, TypeAlias
 
+from meshd.core.errors import ProtocolError
 from meshd.core.exchange import Exchange
 from meshd.core.head import Headers, RequestHead
 from meshd.core.peer import Peer
 from meshd.core.token import Claim, Token
 from meshd.explain.question import peer_named
+from meshd.http.target import read_path
 from meshd.net.tls import Mode
 from meshd.snapshot import Plan
 from meshd.telemetry.describe import Json
@@ -46,6 +49,11 @@ class LoggedHead(RequestHead):
             self.missed.add(name.decode("latin-1"))
         return self._known.get(name)
 
+    def values(self, name: bytes) -> list[bytes]:
+        """The values of a field, as far as a log tells: those of one name joined."""
+        value = self.get(name)
+        return [] if value is None else [value]
+
     @property
     def upgrade(self) -> None:
         """Not kept by any log."""
@@ -70,7 +78,7 @@ class Logged:
         self.details = text_of(line, "response_code_details")
         self.facts: Line = facts if isinstance(facts, dict) else {}
         self.at = _moment(text_of(line, "start_time"))  # None when it cannot be read
-        self.head = _head(line, self.facts)
+        self.head = _head(line, self.facts, plan)
         self.exchange = Exchange(self.head, _peer(line, plan), self.at or 0.0, inbound=self.inbound)
         self.claims = _claims(text_of(self.facts, "claims"))
         # Of a listener that looks for tokens, the log says so; of one that does not, nobody knows.
@@ -129,13 +137,16 @@ def _token(told: dict[str, list[str]]) -> Token:
     return Token(told["iss"][0], told["sub"][0], claims, b"")
 
 
-def _head(line: Line, facts: Line) -> LoggedHead:
+def _head(line: Line, facts: Line, plan: Plan) -> LoggedHead:
     path, mark, query = text_of(line, "path").partition("?")
     path = text_of(facts, "original_path") or path
     authority = text_of(facts, "original_authority") or text_of(line, "authority")
     headers = [(name.encode(), text.encode()) for name, key in LOGGED if (text := text_of(line, key))]
     head = LoggedHead(text_of(line, "method").encode(), path.encode(), authority.encode(), headers)
     head.query = query.encode() if mark else None
+    with suppress(ProtocolError):  # refused as it came, and so it will be again
+        read_path(head, head.path)
+        plan.paths.apply(head)
     return head
 
 

@@ -1,18 +1,18 @@
 """One listener of the sidecar whose log is replayed: what would become of a logged request there but for rate limits,
 as far as that can be told, and which limits have a say."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from meshd.core.chain import Chain
 from meshd.core.flags import NO_ROUTE
+from meshd.core.matches import Matches
 from meshd.core.route import Route
 from meshd.explain.certainty import Maybe, authenticates, authorizer_names, decide, first_of, looks, missing_for, sees
 from meshd.explain.limits import Draw
 from meshd.explain.logged import Logged, text_of
 from meshd.explain.outcome import ANSWERED, TOO_LARGE, Outcome, recorded, told
-from meshd.filters.attachment import Matches
 from meshd.filters.authz import Authorizer
 from meshd.filters.ext_authz import Check
 from meshd.filters.fault import FaultInjector, FaultPlan
@@ -180,15 +180,18 @@ def _draws(chain: Chain, logged: Logged) -> tuple[tuple[Draw, ...], bool]:
             takes = _takes(limit.matches, logged)
             if takes is False:
                 continue
-            who, certain = looks(logged, limit.look, logged.exchange) if limit.look is not None else (b"", True)
+            keys: Sequence[bytes] = (b"",)
+            certain = True
+            if limit.look is not None:
+                keys, certain = looks(logged, limit.look, logged.exchange)
             if certain:
-                found.append(Draw(limit, (limit.owner, who), takes is True))
+                found += [Draw(limit, (limit.owner, who), takes is True) for who in dict.fromkeys(keys)]
             are_all = are_all and certain
     return tuple(found), are_all
 
 
 def _takes(matches: Matches | None, logged: Logged) -> Maybe:
-    return True if matches is None else sees(logged, matches, logged.head)
+    return True if matches is None else sees(logged, matches.may, logged.head)
 
 
 def _answered(chain: Chain, logged: Logged, so_far: Outcome) -> Outcome:
@@ -202,7 +205,8 @@ def _answered(chain: Chain, logged: Logged, so_far: Outcome) -> Outcome:
                 outcome = _guarded(rule, logged)
                 if outcome is not None:
                     return outcome
-                break
+                if rule.matches is None or sees(logged, rule.matches.must, logged.head) is not False:
+                    break
     return SIZE if logged.details == TOO_LARGE else so_far
 
 

@@ -147,7 +147,7 @@ def _pass_gate(exchange: Exchange, gate: Gate, said: Said) -> tuple[Reply | None
             return reply, ()
     asks: list[str] = []
     for check in gate.checks:
-        entry = check.asking.rules.find(exchange)
+        entry = check.asking.rules.find_as_read(exchange)
         if entry is None:
             continue
         asks.append(check.asking.name)

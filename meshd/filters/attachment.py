@@ -5,10 +5,9 @@ from typing import Generic, Protocol, TypeVar
 
 from meshd.config.policy_match import Attachment, PolicyMatch
 from meshd.config.references import ServiceTarget
-from meshd.core.head import RequestHead
+from meshd.core.matches import Matches
 from meshd.filters.base import Scope
 
-Matches = Callable[[RequestHead], bool]
 CompileMatch = Callable[[PolicyMatch], Matches]  # the room of routes knows how; the compiler hands it over
 
 

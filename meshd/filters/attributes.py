@@ -18,6 +18,17 @@ def look_method(exchange: Exchange) -> bytes:
     return exchange.head.method
 
 
+def look_path(exchange: Exchange) -> bytes:
+    """The path, as it is being read."""
+    return exchange.head.path
+
+
+def look_target(exchange: Exchange) -> bytes:
+    """Path and query, the path as it is being read."""
+    head = exchange.head
+    return head.path if head.query is None else head.path + b"?" + head.query
+
+
 def look_principal(exchange: Exchange) -> bytes:
     """Trust domain and path of the SPIFFE ID; empty when the peer proved nothing."""
     return exchange.peer.principal

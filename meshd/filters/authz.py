@@ -1,6 +1,7 @@
 """AuthorizationPolicy: who may do what. Istio's order: any DENY that matches denies; where there is no ALLOW policy
 everything else is allowed; where there is one, only what an ALLOW rule matches. A CUSTOM policy whose authorizer nobody
-knows denies what it would ask about.
+knows denies what it would ask about. A path that may be read in several ways is judged by each of them: all policies
+together must allow every reading.
 
 Source: istio/api security/v1beta1/authorization_policy.proto. Allowing allocates nothing; a denial is explained by the
 ALLOW rule that came nearest, with the first predicate of it that failed and the value it saw.
@@ -14,6 +15,7 @@ from meshd.core import flags, proxy_errors
 from meshd.core.chain import EMPTY_CHAIN, Chain
 from meshd.core.decision import ALLOWED_BY_DEFAULT, Verdict
 from meshd.core.exchange import Exchange
+from meshd.core.path_forms import MAX_READINGS
 from meshd.core.reply import Reply
 from meshd.core.steps import Steps, run
 from meshd.filters.authz_rules import CompiledRule, compile_rule
@@ -21,6 +23,7 @@ from meshd.filters.base import Scope
 from meshd.filters.rule_index import RuleIndex
 
 BODY = b"RBAC: access denied"
+TOO_MANY_READINGS = Verdict(allowed=False, failed=f"path: at most {MAX_READINGS} ways to read it", observed="more")
 MOST_EXPLAINED = 32  # rules that a denial is explained by: whoever is denied must not cost more than who is allowed
 
 
@@ -46,7 +49,7 @@ RulesOf = Callable[[AuthorizationPolicy], PolicyRules]
 class Authorizer:
     """The policies of one workload port, compiled. Pure: an exchange in, a verdict out."""
 
-    __slots__ = ("_allow", "_audit", "_deny", "_shadow", "has_allow", "policies")
+    __slots__ = ("_allow", "_audit", "_by_path", "_deny", "_shadow", "has_allow", "policies")
 
     def __init__(
         self,
@@ -64,9 +67,24 @@ class Authorizer:
         self._audit = index_rules(enforced, "AUDIT", scope, rules_of)
         self._shadow = index_rules([policy for policy in selected if policy.is_dry_run], "", scope, rules_of)
         self.has_allow = any(policy.spec.action == "ALLOW" for policy in enforced)
+        self._by_path = any(looks_at_paths(rule) for policy in enforced for rule in policy.spec.rules)
 
     def decide(self, exchange: Exchange) -> Verdict:
         """The verdict, for a denial with the nearest rule that would have allowed it."""
+        if exchange.head.forms is None or not self._by_path:
+            return self.decide_as_read(exchange)
+        verdict = TOO_MANY_READINGS
+
+        def is_denied() -> bool:
+            nonlocal verdict
+            verdict = self.decide_as_read(exchange)
+            return not verdict.allowed
+
+        exchange.head.any_reading(is_denied)
+        return verdict
+
+    def decide_as_read(self, exchange: Exchange) -> Verdict:
+        """The verdict on one reading of the path, the one that the head is at."""
         denied = self._deny.find(exchange)
         if denied is not None:
             return denied.verdict
@@ -116,7 +134,7 @@ class Authorizer:
 
     def _note(self, exchange: Exchange) -> None:
         for name, index in (("audit", self._audit), ("dry-run", self._shadow)):
-            if matched := index.find_all(exchange):
+            if matched := index.find_all_as_read(exchange):
                 exchange.note(name, ", ".join(f"{each.verdict.action} {each.verdict.policy}" for each in matched))
 
     def __repr__(self) -> str:
@@ -168,6 +186,12 @@ def compiling_rules(policy: AuthorizationPolicy, scope: Scope) -> Steps[PolicyRu
         found.append((Entry(compiled, verdict, detail_of(policy.namespace, policy.name, place)), rule))
         yield
     return PolicyRules(tuple(found))
+
+
+def looks_at_paths(rule: Rule) -> bool:
+    """Whether it makes a difference to a rule how a path is read."""
+    paths = any(each.operation.paths or each.operation.not_paths for each in rule.to)
+    return paths or any(each.key.lower() == "request.headers[:path]" for each in rule.when)
 
 
 def detail_of(namespace: str, name: str, rule: int) -> str:

@@ -23,13 +23,22 @@ from meshd.filters.attributes import (
     look_method,
     look_namespace,
     look_nothing,
+    look_path,
     look_principal,
     look_server_name,
     look_subjects,
+    look_target,
     look_trust_domain,
 )
 from meshd.filters.base import Scope
-from meshd.filters.strings import BytesTest, compile_hosts, compile_paths, compile_string, compile_strings
+from meshd.filters.strings import (
+    BytesTest,
+    compile_hosts,
+    compile_paths,
+    compile_string,
+    compile_strings,
+    compile_targets,
+)
 
 ClaimPath = tuple[str, ...]
 Block = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -140,7 +149,7 @@ def _operation(operation: Operation, scope: Scope) -> Iterator[Check]:
     yield from _pair("hosts", operation.hosts, operation.not_hosts, compile_hosts, look_authority)
     yield from _pair("ports", operation.ports, operation.not_ports, compile_ports, lambda _: port)
     yield from _pair("methods", operation.methods, operation.not_methods, compile_strings, look_method)
-    yield from _pair("paths", operation.paths, operation.not_paths, compile_paths, lambda exchange: exchange.head.path)
+    yield from _pair("paths", operation.paths, operation.not_paths, compile_paths, look_path)
 
 
 def _condition(condition: Condition, namespace: str, scope: Scope, *, deny: bool) -> Iterator[Check]:
@@ -217,7 +226,7 @@ def _header(key: str, name: bytes, pair: tuple[tuple[str, ...], tuple[str, ...]]
         return exchange.head.get(name) or b""
 
     def values(exchange: Exchange) -> list[bytes]:
-        return [value for key, value in exchange.head.headers if key == name] or [b""]
+        return exchange.head.values(name) or [b""]
 
     if wanted:
         yes = compile_strings(wanted)
@@ -225,7 +234,7 @@ def _header(key: str, name: bytes, pair: tuple[tuple[str, ...], tuple[str, ...]]
         if deny:
             yield Check(
                 f"{key} values: {_shown(wanted)}",
-                lambda x: any(map(yes, values(x))) or yes(look(x)) or (there and x.head.get(name) is not None),
+                lambda x: any(map(yes, values(x))) or yes(look(x)) or (there and bool(x.head.values(name))),
                 look,
             )
         else:
@@ -238,7 +247,7 @@ def _header(key: str, name: bytes, pair: tuple[tuple[str, ...], tuple[str, ...]]
         else:
             yield Check(
                 f"{key} notValues: {_shown(unwanted)}",
-                lambda x: not (any(map(no, values(x))) or no(look(x)) or (gone and x.head.get(name) is not None)),
+                lambda x: not (any(map(no, values(x))) or no(look(x)) or (gone and bool(x.head.values(name)))),
                 look,
             )
 
@@ -249,7 +258,7 @@ PARTS: dict[bytes, tuple[Callable[[tuple[str, ...]], BytesTest], Look]] = {
     b"host": (compile_hosts, look_authority),
     b":authority": (compile_hosts, look_authority),
     b":method": (compile_strings, look_method),
-    b":path": (compile_strings, lambda exchange: exchange.head.target),
+    b":path": (compile_targets, look_target),
     b":scheme": (compile_strings, lambda exchange: exchange.head.scheme),
     b"upgrade": (compile_strings, lambda exchange: exchange.head.upgrade or b""),
 }

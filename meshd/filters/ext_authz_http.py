@@ -38,7 +38,7 @@ class HttpCheck(Check):
     def question(self, exchange: Exchange, body: Shown | None) -> Question:
         """The request, and of its fields only those that the authorizer is to see."""
         head = exchange.head
-        path = head.path if head.path.startswith(b"/") else b"/"
+        path = head.forwarded_path if head.path.startswith(b"/") else b"/"
         fresh = RequestHead(head.method, (self.prefix + path) if self.prefix else path, head.authority)
         fresh.query = head.query
         replaced = fold_all(name for name, _ in self.added) | {PARTIAL_BODY}

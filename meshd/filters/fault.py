@@ -13,8 +13,9 @@ from meshd.config.fault_policy import Abort, FaultPolicy, FaultRule
 from meshd.core import flags, proxy_errors
 from meshd.core.chain import EMPTY_CHAIN, Chain
 from meshd.core.exchange import Exchange
+from meshd.core.matches import Matches
 from meshd.core.reply import Reply
-from meshd.filters.attachment import CompileMatch, Matches, title
+from meshd.filters.attachment import CompileMatch, title
 
 # What a caller that does not speak gRPC gets for an injected gRPC status (the inverse of grpc's http mapping).
 HTTP_OF_GRPC = (200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401)
@@ -36,9 +37,9 @@ class FaultPlan:
     def takes(self, exchange: Exchange) -> bool:
         """Whether it is this rule that acts."""
         head = exchange.head
-        if self.header and head.get(self.header) is None:
+        if self.header and not head.values(self.header):
             return False
-        return self.matches is None or self.matches(head)
+        return self.matches is None or self.matches.may(head)
 
 
 def fault_chain(policies: Iterable[FaultPolicy], compile_match: CompileMatch, random: Random) -> Chain:

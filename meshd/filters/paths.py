@@ -1,6 +1,18 @@
 """The path modifier that redirects and rewrites share (Gateway API HTTPPathModifier)."""
 
 from meshd.config.route_filters import PathModifier
+from meshd.core.head import RequestHead
+from meshd.core.path_forms import resolve
+
+
+def replaced_path(modifier: PathModifier, head: RequestHead, matched: bytes) -> tuple[bytes, bytes]:
+    """The new path: its normal form, and as it is to be written. What stands behind a matched prefix stays byte for
+    byte as it came, unless the prefix came in another spelling, or something behind would take it away."""
+    normal, written = replace_path(modifier, head.path, matched), head.forwarded_path
+    spelled = written.startswith(matched) and written[len(matched) : len(matched) + 1] in (b"", b"/")
+    if not spelled or resolve(written)[0] != written:
+        return normal, normal
+    return normal, replace_path(modifier, written, matched)
 
 
 def replace_path(modifier: PathModifier, path: bytes, matched: bytes) -> bytes:

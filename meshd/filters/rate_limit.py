@@ -2,14 +2,15 @@
 
 A bucket belongs to one rule, at one port of one service or of this workload, and, by the rule's key, to one caller
 identity or one value of a header. Callers without an identity share one bucket, and so do requests without the header:
-leaving it out is no way around the limit. A rule that is written anew with other numbers begins with full buckets.
-The buckets are those of the sidecar as a whole, whichever worker a request comes to (`buckets.py`).
+leaving it out is no way around the limit, and neither is repeating it: each of its values must have room. A rule that
+is written anew with other numbers begins with full buckets. The buckets are those of the sidecar as a whole, whichever
+worker a request comes to (`buckets.py`).
 
 A denial says when to come back: Retry-After (RFC 9110 section 10.2.3), and RateLimit with RateLimit-Policy as the draft
 ietf-httpapi-ratelimit-headers writes them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -17,12 +18,13 @@ from meshd.config.rate_limit_policy import SECONDS, RateLimitPolicy, RateLimitRu
 from meshd.core import flags, proxy_errors
 from meshd.core.chain import EMPTY_CHAIN, Chain
 from meshd.core.exchange import Exchange
+from meshd.core.matches import Matches
 from meshd.core.reply import Reply
-from meshd.filters.attachment import CompileMatch, Matches, title
+from meshd.filters.attachment import CompileMatch, title
 from meshd.filters.buckets import Buckets, Rate, bucket_key
 from meshd.http.render import quote
 
-Look = Callable[[Exchange], bytes]  # who shares a bucket with this request
+Look = Callable[[Exchange], Sequence[bytes]]  # who shares a bucket with this request; several by a repeated header
 LIMITED = b"rate limit exceeded"
 
 
@@ -39,9 +41,11 @@ class Limit:
     policy: bytes  # RateLimit-Policy
     label: bytes  # the name in RateLimit
 
-    def key(self, exchange: Exchange) -> int:
-        """Of the bucket that this request draws from."""
-        return self.everybody if self.look is None else bucket_key(self.owner, self.look(exchange))
+    def keys(self, exchange: Exchange) -> Iterable[int]:
+        """Of the buckets that this request draws from."""
+        if self.look is None:
+            return (self.everybody,)
+        return [bucket_key(self.owner, each) for each in dict.fromkeys(self.look(exchange))]
 
 
 def rate_limit_chain(
@@ -70,16 +74,16 @@ class RateLimiter:
         now, buckets = exchange.started, self._buckets
         taken: list[tuple[Limit, int]] = []
         for limit in self.limits:
-            if limit.matches is not None and not limit.matches(exchange.head):
+            if limit.matches is not None and not limit.matches.may(exchange.head):
                 continue
-            key = limit.key(exchange)
-            shortage = buckets.take(key, limit.rate, now)
-            if shortage:
-                for other, its_key in taken:
-                    buckets.give_back(its_key, other.rate, now)
-                exchange.note("rate_limit", limit.name)
-                return _denial(limit, shortage)
-            taken.append((limit, key))
+            for key in limit.keys(exchange):
+                shortage = buckets.take(key, limit.rate, now)
+                if shortage:
+                    for other, its_key in taken:
+                        buckets.give_back(its_key, other.rate, now)
+                    exchange.note("rate_limit", limit.name)
+                    return _denial(limit, shortage)
+                taken.append((limit, key))
         return None
 
     def __repr__(self) -> str:
@@ -104,10 +108,10 @@ def _limit(rule: RateLimitRule, name: str, where: str, compile_match: CompileMat
 
 def _look(rule: RateLimitRule) -> Look | None:
     if rule.key == "identity":
-        return lambda exchange: exchange.peer.principal
+        return lambda exchange: (exchange.peer.principal,)
     if rule.header:
         name = rule.header.encode()
-        return lambda exchange: exchange.head.get(name) or b""
+        return lambda exchange: exchange.head.values(name) or (b"",)
     return None
 
 

@@ -5,7 +5,7 @@ from meshd.core.chain import RequestStep
 from meshd.core.exchange import Exchange
 from meshd.core.head import split_authority
 from meshd.core.reply import Reply
-from meshd.filters.paths import replace_path
+from meshd.filters.paths import replaced_path
 
 WELL_KNOWN_PORTS = {b"http": 80, b"https": 443}
 
@@ -23,7 +23,7 @@ def request_step(redirect: RequestRedirect, matched: bytes) -> RequestStep:
             port = WELL_KNOWN_PORTS[scheme]
         if redirect.hostname is not None:
             host = redirect.hostname.encode()
-        path = replace_path(redirect.path, head.path, matched) if redirect.path is not None else head.path
+        path = head.forwarded_path if redirect.path is None else replaced_path(redirect.path, head, matched)[1]
         where = b"%b://%b" % (scheme, host)
         if port is not None and port != WELL_KNOWN_PORTS.get(scheme):
             where += b":%d" % port

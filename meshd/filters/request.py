@@ -13,8 +13,9 @@ from meshd.core import flags, proxy_errors
 from meshd.core.asked import NO_LIMIT, Asked
 from meshd.core.chain import EMPTY_CHAIN, Chain
 from meshd.core.exchange import Exchange
+from meshd.core.matches import Matches
 from meshd.core.reply import Reply
-from meshd.filters.attachment import CompileMatch, Matches
+from meshd.filters.attachment import CompileMatch
 
 TOO_LARGE = Reply(
     413,
@@ -71,10 +72,15 @@ class RequestGuard:
         self.rules = rules
 
     def step(self, exchange: Exchange) -> Reply | None:
-        """Let the first rule that takes the request act."""
+        """Let the first rule that takes the request act; one that takes it by one of several values or readings acts,
+        and leaves the next its turn."""
         for rule in self.rules:
-            if rule.matches is None or rule.matches(exchange.head):
-                return rule.reply if rule.reply is not None else _limit(rule, exchange)
+            matches = rule.matches
+            if matches is not None and not matches.may(exchange.head):
+                continue
+            reply = rule.reply if rule.reply is not None else _limit(rule, exchange)
+            if reply is not None or matches is None or matches.must(exchange.head):
+                return reply
         return None
 
     def __repr__(self) -> str:

@@ -10,6 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 from meshd.config.authorization import Rule
 from meshd.core.exchange import Exchange
+from meshd.core.path_forms import canonical_pattern
 from meshd.filters.authz_rules import CompiledRule, with_aliases
 from meshd.filters.base import Scope
 
@@ -71,6 +72,33 @@ class RuleIndex(Generic[E]):
                     break
         return found
 
+    def find_as_read(self, exchange: Exchange) -> E | None:
+        """The first entry whose rule matches on some reading of the path: for what restricts."""
+        if exchange.head.forms is None or not self.entries:
+            return self.find(exchange)
+        found: E | None = self.entries[0]  # of what nobody can read in full
+
+        def matches() -> bool:
+            nonlocal found
+            found = self.find(exchange)
+            return found is not None
+
+        exchange.head.any_reading(matches)
+        return found
+
+    def find_all_as_read(self, exchange: Exchange) -> list[E]:
+        """Every entry whose rule matches on some reading of the path, in order."""
+        if exchange.head.forms is None or not self.entries:
+            return self.find_all(exchange)
+        found: set[int] = set()
+
+        def collects() -> bool:
+            found.update(id(entry) for entry in self.find_all(exchange))
+            return False
+
+        exchange.head.any_reading(collects)
+        return [entry for entry in self.entries if id(entry) in found]
+
     def find_all(self, exchange: Exchange) -> list[E]:
         """Every entry whose rule matches, in order."""
         asked = {place: entry for group in self._candidates(exchange) for place, entry in group}
@@ -111,7 +139,7 @@ def path_keys(rule: Rule) -> tuple[set[bytes], set[bytes]] | None:
     for each in rule.to:
         if not each.operation.paths:
             return None
-        for pattern in each.operation.paths:
+        for pattern in map(canonical_pattern, each.operation.paths):
             literal = pattern.partition("{")[0].partition("*")[0]
             if literal == pattern:
                 exact.add(pattern.encode())

@@ -1,7 +1,9 @@
 """Istio's string match: exact, `prefix*`, `*suffix`, and `*` for "present and not empty"; and its path templates."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+
+from meshd.core.path_forms import canonical_pattern
 
 BytesTest = Callable[[bytes], bool]
 
@@ -30,12 +32,23 @@ def compile_strings(patterns: tuple[str, ...]) -> BytesTest:
 
 
 def compile_paths(patterns: tuple[str, ...]) -> BytesTest:
-    """As `compile_strings`, and `{*}` stands for one segment, `{**}` for any number of them."""
+    """As `compile_strings`, and `{*}` stands for one segment, `{**}` for any number of them. Both pattern and path are
+    written canonically."""
+    patterns = tuple(map(canonical_pattern, patterns))
     plain = compile_strings(tuple(pattern for pattern in patterns if "{" not in pattern))
     templates = tuple(_template(pattern).fullmatch for pattern in patterns if "{" in pattern)
     if not templates:
         return plain
     return lambda given: plain(given) or any(fullmatch(given) is not None for fullmatch in templates)
+
+
+def compile_targets(patterns: tuple[str, ...]) -> BytesTest:
+    """As `compile_strings`, of a path and its query: the path of each pattern is written canonically."""
+    return compile_strings(tuple(canonical_pattern(path) + mark + query for path, mark, query in _parted(patterns)))
+
+
+def _parted(patterns: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
+    return (pattern.partition("?") for pattern in patterns)
 
 
 def _template(pattern: str) -> re.Pattern[bytes]:

@@ -1,9 +1,10 @@
-"""Where a request goes: the forms of a request target, the grammar of an authority, and one normal form of a path.
+"""Where a request goes: the forms of a request target, the grammar of an authority, and the normal form of a path.
 
-What policies match is what is forwarded, so a path is normalised once, here, and whatever could mean another path to
-the app behind us is refused: encoded slashes, backslashes and NUL, fragments, `..;`. Sources: RFC 9112 section 3.2, RFC
-3986 sections 3.2.2 and 6.2.2, and the advisories on path confusion that reliability work collects (CVE-2019-9901,
-CVE-2021-29492, CVE-2021-32779, CVE-2026-73551).
+A path goes on as it came, unless a listener's rules say otherwise (`path_rules.py`); its normal form is what routes
+match on. Octets that no client may send and what has no honest use are refused: control octets, spaces, octets beyond
+ASCII, fragments, an encoded NUL, `..;`, what goes above the root. Sources: RFC 9112 section 3.2, RFC 3986 sections
+3.2.2 and 6.2.2, the URL standard of browsers for what they leave unescaped, and the advisories on path confusion that
+reliability work collects (CVE-2019-9901, CVE-2021-29492, CVE-2021-32779, CVE-2026-73551).
 """
 
 import ipaddress
@@ -11,17 +12,17 @@ import re
 
 from meshd.core.errors import ProtocolError
 from meshd.core.head import RequestHead
+from meshd.core.path_forms import PathForms, canonical, merge_slashes, resolve
 
 # Nothing in it that normalising would change or refuse. A segment ends in a slash or with the path: were the slash
 # optional, there would be exponentially many ways to take a segment apart, and all would be tried on a path that fails.
 _PLAIN = re.compile(rb"/(?:[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*(?:/|\Z))*")
-_SAFE = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:@/%-]*")
-_QUERY = re.compile(rb"[\x21\x22\x24-\x7e]*")
-_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")
+_VISIBLE = re.compile(rb"[\x21\x22\x24-\x7e]*")  # no space and no fragment
+_SENSELESS = re.compile(rb"%(?:00|[Uu])")  # NUL ends a path to some, and `%u0061` was never standard
+_DOTS_WITH_PARAMETERS = re.compile(rb"/\.\.?;")
 _HOST = re.compile(rb"[a-z0-9._~!$&'()*+,;=-]{1,255}")
 _PORT = re.compile(rb"[0-9]{1,5}")
 _SCHEME_FORM = re.compile(rb"(https?)://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
-_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 
 def read_target(head: RequestHead, target: bytes, host: bytes | None) -> None:
@@ -55,47 +56,37 @@ def _absolute(head: RequestHead, target: bytes) -> None:
 def _set_path(head: RequestHead, target: bytes) -> None:
     path, mark, query = target.partition(b"?")
     if mark:
-        if not _QUERY.fullmatch(query):
+        if not _VISIBLE.fullmatch(query):
             raise ProtocolError(400, "malformed_query")
         head.query = query
-    head.path = path if _PLAIN.fullmatch(path) else normalise(path)
+    read_path(head, path)
+
+
+def read_path(head: RequestHead, path: bytes) -> None:
+    """Set the path of a head. Raises ProtocolError for one that nobody serves."""
+    if _PLAIN.fullmatch(path):
+        head.path, head.forms = path, None
+    else:
+        head.path, head.forms = normalise(path), PathForms(path, path, path)
 
 
 def normalise(path: bytes) -> bytes:
-    """The one form of a path: unreserved octets unescaped, slashes merged, dot segments resolved (RFC 3986 6.2.2).
-
-    Raises ProtocolError for what has no safe form.
-    """
-    if not _SAFE.fullmatch(path):
+    """The normal form: canonical escapes, slashes merged, dot segments resolved (RFC 3986 6.2.2). An encoded slash is
+    no slash, and a backslash is none. Raises ProtocolError for what is refused however it is meant."""
+    if not _VISIBLE.fullmatch(path):
         raise ProtocolError(400, "path_normalization_failed: an octet that a path must escape")
-    plain = _ESCAPE.sub(_unescape, path) if b"%" in path else path
-    kept: list[bytes] = []
-    segments = plain.split(b"/")[1:]
-    for place, segment in enumerate(segments):
-        name = segment.partition(b";")[0]
-        if name in (b".", b"..") and name != segment:
-            raise ProtocolError(400, "path_normalization_failed: a dot segment with parameters")
-        if segment == b"..":
-            if not kept:
-                raise ProtocolError(400, "path_normalization_failed: above the root")
-            kept.pop()
-        elif segment not in (b"", b"."):
-            kept.append(segment)
-        if place == len(segments) - 1 and segment in (b"", b".", b".."):
-            kept.append(b"")
-    return b"/" + b"/".join(kept)
+    if b"%" in path and (found := _SENSELESS.search(path)):
+        raise ProtocolError(400, f"path_normalization_failed: {found[0].decode()} in a path")
+    plain = canonical(path)
+    if b";" in plain and _DOTS_WITH_PARAMETERS.search(plain):
+        raise ProtocolError(400, "path_normalization_failed: a dot segment with parameters")
+    normal, below = resolve(merge_slashes(plain))
+    if not below:
+        raise ProtocolError(400, ABOVE_THE_ROOT)
+    return normal
 
 
-def _unescape(match: re.Match[bytes]) -> bytes:
-    digits = match[1]
-    if digits is None:
-        raise ProtocolError(400, "path_normalization_failed: '%' without two hex digits")
-    octet = int(digits, 16)
-    if octet in _UNRESERVED:
-        return bytes((octet,))
-    if octet in b"/\\\0":
-        raise ProtocolError(400, f"path_normalization_failed: %{digits.decode()} in a path")
-    return b"%" + digits.upper()
+ABOVE_THE_ROOT = "path_normalization_failed: above the root"
 
 
 def authority(text: bytes) -> bytes:

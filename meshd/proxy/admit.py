@@ -20,6 +20,8 @@ def admit(exchange: Exchange, plan: Plan) -> tuple[Reply | None, Target | None, 
     """Policies, route and split, in that order and without waiting. Pure but for what it notes on the exchange."""
     if not exchange.request_id:
         return LOOPED, None, None
+    if exchange.refusal is not None:
+        return exchange.refusal, None, None
     for step in plan.chain.on_request:
         if (reply := step(exchange)) is not None:
             return reply, None, None

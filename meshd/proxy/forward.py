@@ -30,7 +30,7 @@ async def carry(flight: Flight, plan: Plan) -> Reply | None:
     """
     exchange = flight.exchange
     try:
-        if plan.gate is not None and exchange.request_id:
+        if plan.gate is not None and exchange.request_id and exchange.refusal is None:
             refusal = await pass_gate(flight, plan.gate, partial(_carry_question, plan))
             if refusal is not None:
                 return refusal

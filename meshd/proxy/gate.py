@@ -98,7 +98,7 @@ async def pass_gate(flight: Flight, gate: Gate, carry: Carry) -> Reply | None:
             return reply
     held: Held | None = None
     for check in gate.checks:
-        entry = check.asking.rules.find(exchange)
+        entry = check.asking.rules.find_as_read(exchange)
         if entry is None:
             continue
         shown, limit = None, check.asking.body

@@ -17,7 +17,7 @@ from meshd.http.forwarding import Hop, prepare
 from meshd.http.grpc import begin_rpc, is_grpc
 from meshd.http.render import render_reply
 from meshd.net import wait
-from meshd.proxy.rescue import LOOPED, NO_CONNECT, NO_ROUTE
+from meshd.proxy.rescue import LOOPED, NO_CONNECT, NO_ROUTE, malformed
 from meshd.snapshot import Plan
 from meshd.telemetry.records import Recorder
 from meshd.telemetry.tracing import Sampler, attempt_span_id, format_traceparent, start_trace
@@ -60,6 +60,8 @@ class Listener:
         first = attempt_span_id(trace.span_id, 1)
         parent = format_traceparent(trace.trace_id, first, sampled=trace.sampled)
         exchange.request_id = prepare(head, hop, parent)
+        if head.forms is not None and (fault := plan.paths.apply(head)):
+            exchange.refusal = malformed(fault)
         return exchange
 
     def begin_unparsed(self, peer: Peer, now: float) -> Exchange:

@@ -124,7 +124,7 @@ class Copies:
 def copy_of(exchange: Exchange, body: bytes, now: float) -> Exchange:
     """The same request, to a host that says what it is."""
     head = exchange.head
-    fresh = RequestHead(head.method, head.path, shadow(head.authority), list(head.headers))
+    fresh = RequestHead(head.method, head.forwarded_path, shadow(head.authority), list(head.headers))
     fresh.query = head.query
     fresh.scheme = head.scheme
     fresh.length = len(body)

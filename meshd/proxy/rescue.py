@@ -65,6 +65,11 @@ def rescue(error: ProxyError, attempts: Sequence[Attempt] = ()) -> Reply:
     return Reply(error.status, error.flag, error.details, kind, body=body, unprocessed=unprocessed)
 
 
+def malformed(details: str) -> Reply:
+    """The reply to a request that can be read but not served."""
+    return Reply(400, flags.DOWNSTREAM_PROTOCOL, details, proxy_errors.HTTP_REQUEST_ERROR, body=BODIES[400])
+
+
 NO_ROUTE = Reply(404, flags.NO_ROUTE, "route_not_found", proxy_errors.DESTINATION_NOT_FOUND, body=BODIES[404])
 NO_BACKEND = Reply(
     500,

@@ -1,16 +1,17 @@
 """From a match of a document to a predicate on a request head.
 
 Source: Gateway API HTTPRouteMatch: header names compare without case, query parameters with it, the first value of a
-repeated parameter counts, a regular expression (RE2's) must match all of the value.
+repeated parameter counts, a regular expression (RE2's) must match all of the value. Of entries that name one header or
+one parameter only the first is considered. Paths are matched in their normal form.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from meshd.config.http_route import HeaderMatch, HTTPMatch, PathMatch, QueryParamMatch
-from meshd.config.policy_match import PolicyMatch
+from meshd.config.http_route import HeaderMatch, HTTPMatch, QueryParamMatch
 from meshd.core.head import RequestHead
+from meshd.core.path_forms import canonical
 from meshd.core.regex import compile_regex
 
 Predicate = Callable[[RequestHead], bool]
@@ -35,12 +36,15 @@ def compile_match(match: HTTPMatch) -> Match:
 
     Regular expressions, whose precedence it leaves open, stand between exact and prefix, as in Envoy-based gateways.
     """
+    match = _without_repeats(match)
     predicates: list[Predicate] = []
     if match.method is not None:
         predicates.append(_method(match.method.encode()))
     predicates += [_header(header) for header in match.headers]
     predicates += [_query(parameter) for parameter in match.query_params]
     kind, value = match.path.type, match.path.value.encode()
+    if kind != "RegularExpression":
+        value = canonical(value)
     if kind == "PathPrefix":
         value = value.rstrip(b"/")
     elif kind == "RegularExpression":
@@ -49,17 +53,17 @@ def compile_match(match: HTTPMatch) -> Match:
     return Match(kind, value, tuple(predicates), specificity, match)
 
 
-def compile_policy_match(match: PolicyMatch) -> Predicate:
-    """One predicate for the match of a policy, which stands in no table: the same words mean the same there."""
-    whole = HTTPMatch(path=match.path or PathMatch(), headers=match.headers, method=match.method)
-    compiled = compile_match(whole)
-    predicates = compiled.predicates
-    path, below = compiled.path, compiled.path + b"/"
-    if compiled.kind == "Exact":
-        predicates = (lambda head: head.path == path, *predicates)
-    elif compiled.kind == "PathPrefix" and path:
-        predicates = (lambda head: head.path == path or head.path.startswith(below), *predicates)
-    return lambda head: all(predicate(head) for predicate in predicates)
+def _without_repeats(match: HTTPMatch) -> HTTPMatch:
+    """Only the first entry of each name: of headers without case, of parameters with it."""
+    headers = {each.name.lower(): each for each in reversed(match.headers)}
+    parameters = {each.name: each for each in reversed(match.query_params)}
+    if len(headers) == len(match.headers) and len(parameters) == len(match.query_params):
+        return match
+    kept = {
+        "headers": tuple(each for each in match.headers if headers[each.name.lower()] is each),
+        "query_params": tuple(each for each in match.query_params if parameters[each.name] is each),
+    }
+    return match.model_copy(update=kept)
 
 
 def _method(method: bytes) -> Predicate:

@@ -191,7 +191,7 @@ def record(exchange: Exchange, clock_offset: float) -> Row:
         head.method,
         head.scheme,
         head.authority,
-        head.path,
+        head.received_path,
         head.query,
         head.protocol,
         exchange.status,

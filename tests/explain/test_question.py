@@ -20,7 +20,7 @@ def test_a_host_field_of_its_own_is_the_authority():
     assert Question(authority="web", headers=(("Host", "other"),)).head().authority == b"other"
 
 
-@pytest.mark.parametrize("target", ["/..", "/%00", "/a%2fb", "x"])
+@pytest.mark.parametrize("target", ["/..", "/%00", "/..;/b", "x"])
 def test_what_the_codec_refuses_it_refuses(target):
     with pytest.raises(ProtocolError):
         Question(target=target, authority="web").head()

@@ -1,14 +1,19 @@
 """Istio's order of policies, and a verdict that says why."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.authorization import SCOPE, STRANGER, peer, policy, rule
+from support.path_readings import PIECES, enumerate_readings
 from support.requests import exchange_of
 
 from meshd.core.chain import EMPTY_CHAIN
 from meshd.core.decision import Verdict
+from meshd.core.errors import ProtocolError
 from meshd.filters.authz import Authorizer, authorization_chain, selects
+from meshd.http.target import read_path
 
 GETS, ADMIN = rule(None, {"methods": ["GET"]}), rule(None, {"paths": ["/admin*"]})
 
@@ -293,3 +298,99 @@ def test_each_rule_is_listed_under_what_it_does():
     policies = [policy(GETS, action=action, name=action.lower()) for action in ("ALLOW", "DENY", "AUDIT")]
     made = Authorizer([*policies, policy(GETS, ADMIN, action="DENY", name="try", annotations=dry)], SCOPE)
     assert [len(entries) for entries in (made.allow, made.deny, made.audit, made.shadow)] == [1, 1, 1, 2]
+
+
+# -- every way to read a path ------------------------------------------------------------------------------------------
+
+PATTERNS = ["/admin", "/admin*", "/public/*", "*/admin", "/a", "/*", "/public/{*}", "/{**}/admin"]
+PATHS = st.lists(st.sampled_from(PIECES), max_size=5).map(lambda parts: b"/" + b"".join(parts))
+OPERATIONS = st.sampled_from(["paths", "notPaths"]).flatmap(
+    lambda name: st.lists(st.sampled_from(PATTERNS), min_size=1, max_size=2, unique=True).map(
+        lambda values: policy_of(name, values)
+    )
+)
+
+
+def policy_of(name, values):
+    return rule(None, {name: values})
+
+
+def naive_match(pattern, reading):
+    source = re.escape(pattern).replace(r"\{\*\*\}", ".*").replace(r"\{\*\}", "[^/]+").replace(r"\*", ".*")
+    return re.fullmatch(source, reading.decode("latin-1"), re.DOTALL) is not None
+
+
+def naive_allows(rules, reading):
+    """By the letter, for one reading."""
+
+    def holds(each):
+        operation = each["to"][0]["operation"]
+        wanted, unwanted = operation.get("paths"), operation.get("notPaths", ())
+        found = wanted is None or any(naive_match(pattern, reading) for pattern in wanted)
+        return found and not any(naive_match(pattern, reading) for pattern in unwanted)
+
+    if any(holds(each) for action, each in rules if action == "DENY"):
+        return False
+    allow = [each for action, each in rules if action == "ALLOW"]
+    return not allow or any(map(holds, allow))
+
+
+@given(st.lists(st.tuples(st.sampled_from(["ALLOW", "DENY"]), OPERATIONS), min_size=1, max_size=12), PATHS)
+def test_no_policy_is_more_open_than_its_strictest_reading(rules, path):
+    exchange = exchange_of()
+    try:
+        read_path(exchange.head, path)
+    except ProtocolError:
+        return
+    normal = exchange.head.path
+    policies = [policy(each, action=action, name=f"p{place}") for place, (action, each) in enumerate(rules)]
+    allowed = Authorizer(policies, SCOPE).decide(exchange).allowed
+    assert not allowed or all(naive_allows(rules, reading) for reading in enumerate_readings(path))
+    assert exchange.head.path == normal
+    if exchange.head.forms is None:
+        assert allowed is naive_allows(rules, path)
+
+
+@pytest.mark.parametrize(
+    ("operation", "action", "path", "allowed"),
+    [
+        ({"paths": ["/admin*"]}, "DENY", b"/%2Fadmin", False),
+        ({"paths": ["/admin*"]}, "DENY", b"/x%2fy", True),
+        ({"notPaths": ["/public/*"]}, "DENY", b"/public/..%5cadmin", False),
+        ({"notPaths": ["/admin*"]}, "ALLOW", b"/x;/..%3Bv=1%2F../admin", False),
+        ({"paths": ["/public/*"]}, "ALLOW", b"/public/a%2Fb", True),
+        ({"paths": ["/public/*"]}, "ALLOW", b"/public//../admin", False),
+        ({"paths": ["/api/group%2Fproject"]}, "ALLOW", b"/api/group%2Fproject", False),
+        ({"paths": ["/api/group%2Fproject", "/api/group/project"]}, "ALLOW", b"/api/group%2fproject", True),
+        ({"paths": ["/items[0]"]}, "ALLOW", b"/items%5b0%5d", True),
+        ({"paths": ["/a b"]}, "DENY", b"/a%20b", False),
+    ],
+)
+def test_a_path_is_allowed_if_every_reading_is(operation, action, path, allowed):
+    exchange = exchange_of()
+    read_path(exchange.head, path)
+    verdict = Authorizer([policy(rule(None, operation), action=action)], SCOPE).decide(exchange)
+    assert verdict.allowed is allowed
+
+
+def test_a_denial_says_which_reading_it_is_about():
+    exchange = exchange_of()
+    read_path(exchange.head, b"/public/..%2Fadmin")
+    verdict = Authorizer([policy(rule(None, {"paths": ["/public/*"]}))], SCOPE).decide(exchange)
+    assert (verdict.allowed, verdict.observed) == (False, "/admin")
+
+
+def test_a_path_that_nobody_can_read_in_full_is_denied_where_paths_matter():
+    exchange = exchange_of()
+    read_path(exchange.head, b"/a/..//%2F%5C%3B%23%5C/%3F/%2e%3B.\\" * 3)
+    assert exchange.head.readings == ()
+    by_path = Authorizer([policy(rule(None, {"notPaths": ["/x"]}))], SCOPE)
+    assert "ways to read it" in by_path.decide(exchange).failed
+    assert Authorizer([policy(rule(None, {"methods": ["GET"]}))], SCOPE).decide(exchange).allowed
+
+
+def test_a_condition_on_the_path_sees_every_reading():
+    when = [{"key": "request.headers[:path]", "values": ["/admin?x=1"]}]
+    exchange = exchange_of(target="/?x=1")
+    read_path(exchange.head, b"/a/..%2Fadmin")
+    assert not Authorizer([policy({"when": when}, action="DENY")], SCOPE).decide(exchange).allowed

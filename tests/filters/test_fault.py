@@ -12,7 +12,7 @@ from meshd.core.chain import EMPTY_CHAIN
 from meshd.core.head import RequestHead
 from meshd.filters.fault import HTTP_OF_GRPC, fault_chain
 from meshd.http.render import render_reply
-from meshd.routing.matcher import compile_policy_match
+from meshd.routing.policy_match import compile_policy_match
 
 
 class Dice(Random):

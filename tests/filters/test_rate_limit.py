@@ -13,7 +13,7 @@ from meshd.core.peer import NOBODY, Peer
 from meshd.filters.buckets import OCTETS, Buckets
 from meshd.filters.rate_limit import rate_limit_chain
 from meshd.http.render import render_reply
-from meshd.routing.matcher import compile_policy_match
+from meshd.routing.policy_match import compile_policy_match
 
 
 def policy(rules, name="name"):
@@ -66,6 +66,23 @@ def test_values_of_a_header_have_buckets_of_their_own():
     assert not gate.passes(headers=[("x-user", "a")])
     assert gate.passes()
     assert not gate.passes(), "leaving the header out is no way around"
+
+
+def test_a_second_value_of_the_key_got_a_bucket_of_its_own():
+    """With another value beside the first one each request was somebody else's."""
+    gate = Gate("[{requests: 2, key: 'header:x-user'}]")
+    assert gate.passes(headers=[("x-user", "a"), ("x-user", "1")])
+    assert gate.passes(headers=[("x-user", "2"), ("x-user", "a")])
+    assert not gate.passes(headers=[("x-user", "a"), ("x-user", "3")])
+    assert not gate.passes(headers=[("X_User", "a"), ("x-user", "4")])
+    assert [gate.passes(headers=[("x-user", "4")]) for _ in range(3)] == [True, True, False], "nothing kept of a denial"
+
+
+def test_a_second_value_got_past_a_match():
+    gate = Gate("[{requests: 1, match: {headers: [{name: x-plan, value: free}]}}]")
+    assert gate.passes(headers=[("x-plan", "premium")])
+    assert gate.passes(headers=[("x-plan", "free"), ("x-plan", "premium")])
+    assert not gate.passes(headers=[("x-plan", "premium"), ("x-plan", "free")])
 
 
 def test_only_what_matches_draws():

@@ -7,7 +7,8 @@ from support.requests import exchange_of
 from meshd.core.chain import EMPTY_CHAIN
 from meshd.filters.request import TOO_LARGE, request_chain
 from meshd.http.render import render_reply
-from meshd.routing.matcher import compile_policy_match
+from meshd.http.target import read_path
+from meshd.routing.policy_match import compile_policy_match
 
 
 def policy(rules):
@@ -61,3 +62,24 @@ def test_an_answer_of_our_own_is_an_ordinary_one():
     assert (head.status, body) == (200, b"{}")
     assert head.headers == [(b"x-a", b"b"), (b"content-type", b"application/json")]
     assert (reply.flag, reply.details) == ("", "direct_response")
+
+
+def test_a_second_value_got_past_a_policy():
+    """The first rule that took the request by one of two values ended the matter, or none did."""
+    blocked = "[{match: {headers: [{name: x-bot, value: '1'}]}, respond: {status: 403}}]"
+    for values in (("0", "1"), ("1", "0"), ("1", "1")):
+        reply, _ = ask(blocked, headers=[("x-bot", value) for value in values])
+        assert reply is not None
+    tiers = "[{match: {headers: [{name: plan, value: premium}]}, maxRequestBody: 100}, {maxRequestBody: 1}]"
+    assert ask(tiers, headers=[("plan", "premium")], length=50)[0] is None
+    assert ask(tiers, headers=[("plan", "premium"), ("plan", "free")], length=50)[0] is TOO_LARGE
+    assert ask(tiers, headers=[("plan", "premium"), ("pl_an", "free")], length=50)[0] is None
+
+
+def test_another_way_to_write_a_path_got_past_a_policy():
+    rules = "[{match: {path: {value: /upload}}, respond: {status: 403}}]"
+    for path in (b"/upload", b"/x/..%2Fupload", b"/%2Fupload", b"/upload;x=1/a", b"/x\\..\\upload"):
+        exchange = exchange_of()
+        read_path(exchange.head, path)
+        (step,) = request_chain([policy(rules)], compile_policy_match).on_request
+        assert step(exchange) is not None, path

@@ -5,6 +5,7 @@ from support.requests import exchange_of
 
 from meshd.config.route_filters import UrlRewrite
 from meshd.filters.rewrite import request_step
+from meshd.http.target import read_path
 
 PREFIX = {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/new"}
 FULL = {"type": "ReplaceFullPath", "replaceFullPath": "/new"}
@@ -33,3 +34,21 @@ def test_what_was_asked_for_is_noted():
     untouched = exchange_of(target="/old/x")
     request_step(UrlRewrite.model_validate({}), b"/old")(untouched)
     assert untouched.facts is None
+
+
+@pytest.mark.parametrize(
+    ("came", "target", "path"),
+    [
+        (b"/old//x%2Fy[0]", b"/new//x%2Fy[0]", b"/new/x%2Fy%5B0%5D"),
+        (b"/old", b"/new", b"/new"),
+        (b"//old/x%2Fy", b"/new/x%2Fy", b"/new/x%2Fy"),
+        (b"/a/../old/x", b"/new/x", b"/new/x"),
+        (b"/old/../old/x%61", b"/new/xa", b"/new/xa"),
+    ],
+)
+def test_what_follows_the_prefix_goes_on_as_it_came(came, target, path):
+    exchange = exchange_of()
+    read_path(exchange.head, came)
+    assert request_step(UrlRewrite.model_validate({"path": PREFIX}), b"/old")(exchange) is None
+    assert (exchange.head.target, exchange.head.path) == (target, path)
+    assert exchange.facts["original_path"].encode() == came

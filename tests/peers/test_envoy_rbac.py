@@ -41,6 +41,7 @@ NAMES = ("a.test", "b.test", "api.a.test")
 METHODS = ("GET", "POST", "DELETE")
 PATHS = ("/", "/admin", "/admin/", "/admin/users", "/api/v1/items", "/api/v1/items/7", "/api/v1/items/7/parts")
 AWRY = ("/api/../admin", "//admin", "/%61dmin", "/./api/v1/items", "/admin?q=1", "/api/v1%2Fitems", "/admin;x=1")
+AWRY += ("/api/v1/items[7]", "/admin%2Fusers", "/x/..%2fadmin")
 ACCOUNTS = [f"{TRUST_DOMAIN}/ns/{namespace}/sa/{name}" for name, namespace in WHO.items()]
 
 
@@ -214,7 +215,7 @@ def envoy_config(mesh, ports, sets):
         "use_remote_address": True,
         "normalize_path": True,
         "merge_slashes": True,
-        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
         "http_filters": [
             {"name": "deny", "typed_config": {"@type": rbac}},
@@ -350,6 +351,8 @@ def test_the_same_verdicts_on_random_policies(mesh):
                 assert status in (200, 403, 400), case
                 if ours is None:
                     assert status != 200, case
+                elif len(head.readings) > 1:  # of which Envoy judges one
+                    assert status == 200 or not ours, case
                 elif is_plain(octets):
                     assert (status == 200) is ours, case
                     assert judges.by_the_book(number, caller, head) is ours, case

@@ -5,11 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.requests import request
 
-from meshd.config.http_route import HTTPMatch
-from meshd.config.policy_match import PolicyMatch
-from meshd.core.route import Route
-from meshd.routing.matcher import compile_match, compile_policy_match, query_value
-from meshd.routing.table import Candidate, RouteTable
+from meshd.config.http_route import HTTPMatch, QueryParamMatch
+from meshd.routing.matcher import compile_match, query_value
 
 
 def match(**fields):
@@ -146,18 +143,27 @@ def test_no_query_is_too_odd(query, name):
     assert value is None or isinstance(value, bytes)
 
 
-PATHS = st.lists(st.sampled_from(["a", "b", "ab"]), max_size=3).map(lambda parts: "/" + "/".join(parts))
+def test_of_two_entries_for_one_header_both_were_asked_for():
+    """Neither value reached the rule: the specification has only the first considered."""
+    twice = match(headers=[header("version", "one"), header("Version", "two")])
+    assert holds(twice, request(headers=[("version", "one")]))
+    assert not holds(twice, request(headers=[("version", "two")]))
+    assert twice.specificity == match(headers=[header("version", "one")]).specificity
+    assert [each.value for each in twice.source.headers] == ["one"]
 
 
-@given(st.sampled_from(["Exact", "PathPrefix", "RegularExpression"]), PATHS, st.booleans(), PATHS, st.booleans())
-def test_the_match_of_a_policy_means_what_it_means_in_a_route(kind, value, slash, path, by_method):
-    if slash and kind == "PathPrefix" and value != "/":
-        value += "/"
-    if slash and path != "/":
-        path += "/"
-    fields = {"path": {"type": kind, "value": value}, **({"method": "GET"} if by_method else {})}
-    table = RouteTable([Candidate(match(**fields), 0, Route("r"))])
-    alone = compile_policy_match(PolicyMatch.model_validate(fields))
-    for method in ("GET", "POST"):
-        head = request(path, method=method)
-        assert alone(head) is (table.find(head) is not None)
+def test_of_two_entries_for_one_parameter_the_first_is_considered():
+    given = HTTPMatch.model_construct(
+        query_params=tuple(
+            QueryParamMatch(name=name, value=value) for name, value in (("a", "1"), ("a", "2"), ("A", "3"))
+        )
+    )
+    twice = compile_match(given)
+    assert holds(twice, request("/?a=1&A=3"))
+    assert not holds(twice, request("/?a=2&A=3"))
+    assert twice.specificity[4] == 2
+
+
+def test_a_path_matches_in_its_normal_form():
+    assert match(path={"type": "Exact", "value": "/%7euser/caf%c3%a9"}).path == b"/~user/caf%C3%A9"
+    assert match(path={"type": "PathPrefix", "value": "/a%5b0%5d/"}).path == b"/a%5B0%5D"
