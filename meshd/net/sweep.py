@@ -7,9 +7,12 @@ grain of one interval, which is added to a deadline at worst.
 import socket
 from typing import Protocol
 
+from meshd.core.steps import Steps
 from meshd.net import wait
+from meshd.net.pace import between_requests
 
 INTERVAL = 0.05  # seconds
+FEW = 16  # items looked at in one step
 
 
 class Sweepable(Protocol):
@@ -44,9 +47,17 @@ class Sweeper:
                 self._some = wait.Event()
                 await self._some.wait()
             await wait.sleep_until(wait.now() + INTERVAL)
-            now = wait.now()
-            for item in tuple(self._items):
+            await between_requests(self._sweeping())
+
+    def _sweeping(self) -> Steps[None]:
+        """Look at each. Thousands may be overdue at once, and closing each takes a moment."""
+        items, now = self._items, wait.now()
+        for count, item in enumerate(tuple(items)):
+            if item in items:
                 item.sweep(now)
+            if not count % FEW:
+                yield
+                now = wait.now()
 
     def __repr__(self) -> str:
         return f"<Sweeper {len(self._items)} under way>"

@@ -1,9 +1,11 @@
 """Deadlines are kept to one interval, and cost nothing when there are none."""
 
 import socket
+import time
 
 import trio
 
+from meshd.net.pace import SLICE
 from meshd.net.sweep import INTERVAL, SocketDeadline, Sweeper
 
 
@@ -57,3 +59,26 @@ async def test_an_overdue_socket_is_closed_under_its_waiter(autojump_clock):
     assert woken == ["closed"]
     assert limit.overdue
     right.close()
+
+
+async def test_thousands_that_are_overdue_at_once_leave_others_their_turn():
+    class Slow:
+        """Takes a tenth of a slice to end."""
+
+        def sweep(self, now):
+            until = time.perf_counter() + SLICE / 10
+            while time.perf_counter() < until:
+                pass
+            swept.append(1)
+
+    sweeper, swept, seen = Sweeper(), [], []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sweeper.run)
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(640):
+            sweeper.add(Slow())
+        while len(swept) < 640:
+            seen.append(len(swept))
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert len(set(seen)) > 5  # not all in one go
