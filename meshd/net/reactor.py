@@ -13,7 +13,9 @@ one says `opened`, so that a number used before never brings its old watch with 
 Rule 3: a wake-up may be spurious; who was waiting tries again and waits again.
 Rule 4: an exception that leaves a coroutine is a bug: logged with its traceback and counted, and nobody else notices.
 Rule 5: after `SLICE` seconds without a pause, trio gets its turn, and then the kernel is asked again: a thousand that
-are woken at once, because a sweep has closed them, do not hold up who has something to read.
+are woken at once, because a sweep has closed them, do not hold up who has something to read. Rule 6: who asks for a
+turn (`later`) gets it when everybody else had theirs, one between two looks at the kernel: a handshake takes as long
+as twenty requests, and a crowd of them must not be felt by those who are there already.
 """
 
 import logging
@@ -45,6 +47,7 @@ class Reactor:
     __slots__ = (
         "_epoll",
         "_in_pass",
+        "_later",
         "_queue",
         "_wake_up",
         "armed",
@@ -63,6 +66,7 @@ class Reactor:
         self.tasks: set[Task] = set()
         self.crashes = 0
         self._queue: deque[tuple[Task, BaseException | None]] = deque()  # to be stepped, with what to raise in them
+        self._later: deque[Task] = deque()
         self._epoll = select.epoll()
         self._wake_up = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake_up, IN)
@@ -107,6 +111,12 @@ class Reactor:
         if not self._in_pass:
             os.eventfd_write(self._wake_up, 1)
 
+    def later(self, task: Task) -> None:
+        """Step a coroutine when it is its turn among those that may take long."""
+        self._later.append(task)
+        if not self._in_pass:
+            os.eventfd_write(self._wake_up, 1)
+
     def spawn(self, task: Task) -> None:
         """Begin a coroutine soon."""
         self.tasks.add(task)
@@ -118,7 +128,7 @@ class Reactor:
         """Step what is due, for ever; when cancelled, every coroutine is closed."""
         try:
             while True:
-                if self._queue:
+                if self._queue or self._later:
                     await trio.lowlevel.checkpoint()
                 else:
                     await trio.lowlevel.wait_readable(self._epoll.fileno())
@@ -128,14 +138,16 @@ class Reactor:
 
     def _pass(self) -> None:
         """Step everything that is due until nothing is, or the slice is over."""
-        poll, queue = self._epoll.poll, self._queue
+        poll, queue, later = self._epoll.poll, self._queue, self._later
         self._in_pass = True
         until = time.perf_counter() + SLICE
         while True:
             events = poll(0, MOST_EVENTS)
             for fd, mask in events:
                 self._happened(fd, mask)
-            if not events and not queue:
+            if later:
+                self._step(later.popleft(), None)
+            elif not events and not queue:
                 break
             for count in range(len(queue)):
                 task, failure = queue.popleft()
@@ -200,6 +212,7 @@ class Reactor:
                 log.exception("%s did not end", getattr(task, "__qualname__", task))
         self.tasks.clear()
         self._queue.clear()
+        self._later.clear()
         self._epoll.close()
         os.close(self._wake_up)
 

@@ -108,7 +108,7 @@ class TlsIdentity:
         """Be the server. Raises `HandshakeFailed`; the socket is closed then."""
         connection = SSL.Connection(self._server, sock)
         connection.set_accept_state()
-        return await self._shake(sock, connection)
+        return await self._shake(sock, connection, patient=True)
 
     async def connect(
         self, sock: socket.socket, server_name: str, expected: frozenset[str], offer: tuple[bytes, ...] = (HTTP1,)
@@ -142,7 +142,8 @@ class TlsIdentity:
         """Of our own identity."""
         return self.credentials.spiffe_id.trust_domain
 
-    async def _shake(self, sock: socket.socket, connection: SSL.Connection) -> Handshake:
+    async def _shake(self, sock: socket.socket, connection: SSL.Connection, *, patient: bool = False) -> Handshake:
+        """The handshake; if `patient`, each of its steps when everybody else had a turn."""
         failures: list[str] = []
         connection.set_app_data(failures)
         try:
@@ -152,6 +153,8 @@ class TlsIdentity:
                     break
                 except SSL.WantReadError:
                     await wait.readable(sock.fileno())
+                    if patient:
+                        await wait.turn()
                 except SSL.WantWriteError:
                     await wait.writable(sock.fileno())
             chain = connection.get_verified_chain(as_cryptography=True) or ()

@@ -74,6 +74,17 @@ def writable(fd: int) -> Wait:
     yield
 
 
+@coroutine
+def turn() -> Wait:
+    """Let everybody else go first: before something that takes much longer than a request."""
+    reactor = _reactor
+    if reactor is None or reactor.running is None:
+        yield from trio.lowlevel.checkpoint().__await__()  # noqa: ASYNC105
+        return
+    reactor.later(reactor.running)
+    yield
+
+
 def _arm(reactor: Reactor, fd: int, mask: int) -> None:
     if fd < 0:
         raise Closed("the socket is closed")

@@ -125,7 +125,7 @@ class DownstreamConnections:
     def shake(self, connection: ClientConnection) -> None:
         """Its handshake begins; the oldest under way gives way if there are too many."""
         if self.shaking >= self._bounds.shaking:
-            under_way = [each for each in self._open if each.is_shaking and not each.given_up]
+            under_way = [each for each in self._open if each.is_shaking]
             for each in giving_way(under_way, connection.since, max(1, len(under_way) // 16)):
                 self._end(each, State.NEW)
         connection.is_shaking = True
@@ -133,8 +133,9 @@ class DownstreamConnections:
 
     def shaken(self, connection: ClientConnection) -> None:
         """The handshake is over, either way."""
-        connection.is_shaking = False
-        self.shaking -= 1
+        if connection.is_shaking:
+            connection.is_shaking = False
+            self.shaking -= 1
 
     def make_room(self, now: float, count: int) -> int:
         """Have so many give way, because descriptors are short; how many did."""
@@ -167,6 +168,7 @@ class DownstreamConnections:
     def _end(self, connection: ClientConnection, state: State) -> None:
         self.shed += 1
         self._open.discard(connection)
+        self.shaken(connection)
         connection.give_way()
         if self._gave_way is not None:
             self._gave_way(connection.listener, state)

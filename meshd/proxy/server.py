@@ -13,6 +13,7 @@ from meshd.core.peer import Peer
 from meshd.core.steps import Steps, run
 from meshd.net import wait
 from meshd.net.accept import accept_each
+from meshd.net.heap import Heap
 from meshd.net.pace import SLICE, between_requests
 from meshd.net.reactor import Reactor
 from meshd.net.stream import PlainStream, Stream, TlsStream, identity_of
@@ -47,8 +48,10 @@ class Server:
     """Serves the sockets it is given under the current snapshot, until it is drained."""
 
     __slots__ = (
+        "_alive",
         "_clusters",
         "_drained",
+        "_heap",
         "_listeners",
         "_recorder",
         "_sockets",
@@ -72,7 +75,9 @@ class Server:
         self.sweeper: Sweeper = snapshot.dialler.sweeper
         self.limits = limits or ConnectionLimits()
         self.clients = DownstreamConnections(self.limits.connections, self._gave_way)
+        self._alive = 0  # connections whose coroutine has not ended
         self._turning_away = 0
+        self._heap = Heap()
         self.connections: set[AnyDownstream] = set()
         # Those of the snapshot, and those it replaced for as long as an exchange that began with them goes on.
         self._clusters: WeakSet[Cluster] = WeakSet(snapshot.clusters.values())
@@ -217,6 +222,7 @@ class Server:
                 await between_requests(self._expelling())
             await self._sweep()
             self.clients.limit_new(wait.now())
+            self._heap.look(self._alive, wait.now())
 
     async def _sweep(self) -> None:
         """See to every cluster; of many, a few at a time, for each may have connections dialled."""
@@ -246,12 +252,14 @@ class Server:
                 wait.close(sock)  # gone before it said anything
                 return
             client = ClientConnection(address, listener.plan.name, wait.now(), partial(wait.close, sock))
-            if not self.clients.enter(client, wait.now()):
-                await self._turn_away(listener, sock, client)
-                return
+            self._alive += 1
             try:
-                await self._welcome(listener, sock, client)
+                if self.clients.enter(client, wait.now()):
+                    await self._welcome(listener, sock, client)
+                else:
+                    await self._turn_away(listener, sock, client)
             finally:
+                self._alive -= 1
                 self.clients.leave(client)
 
         return serve
@@ -319,6 +327,7 @@ class Server:
             if identity is None:
                 raise HandshakeFailed("no-credentials", "this sidecar has no certificates", certificate=False)
             await wait.readable(sock.fileno())  # a session costs 50 KiB: none for who says nothing
+            await wait.turn()
             self.clients.shake(client)
             try:
                 handshake = await identity.accept(sock)

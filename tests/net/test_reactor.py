@@ -2,6 +2,7 @@
 
 import select
 import socket
+from itertools import pairwise
 
 import pytest
 import trio
@@ -342,3 +343,38 @@ async def test_a_data_path_that_was_cancelled_leaves_its_reactor_to_nobody():
 
     await wait.background.run(body)
     assert wait.now is trio.current_time
+
+
+async def test_what_takes_long_goes_one_at_a_time_between_the_others():
+    order = []
+
+    async def long(number):
+        await wait.turn()
+        order.append(f"long {number}")
+
+    async def short(number):
+        order.append(f"short {number}")
+        if number:
+            wait.spawn(short, number - 1)
+        else:
+            done.set()
+
+    done = wait.Event()
+
+    async def body():
+        for number in range(3):
+            wait.spawn(long, number)
+        wait.spawn(short, 5)
+        await done.wait()
+        while len(order) < 9:
+            await trio.lowlevel.checkpoint()
+
+    with trio.fail_after(30):
+        await wait.background.run(body, Reactor())
+    assert [each for each in order if each.startswith("long")] == ["long 0", "long 1", "long 2"]
+    gaps = [second - first for first, second in pairwise([order.index(f"long {each}") for each in range(3)])]
+    assert all(gap > 1 for gap in gaps)  # a short one between two long ones
+
+
+async def test_a_turn_outside_a_reactor_is_a_checkpoint():
+    await wait.turn()

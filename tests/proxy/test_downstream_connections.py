@@ -125,6 +125,7 @@ def test_too_many_handshakes_end_the_oldest():
         full.enter(each, NOW)
         full.shake(each)
     assert [is_closed(each) for each in shaking] == [True] + [False] * 8
+    assert full.shaking == 8
     for each in shaking:
         full.shaken(each)
         full.leave(each)
