@@ -26,7 +26,17 @@ CHUNKED = b"transfer-encoding: chunked\r\n"
 class ServerCodec:
     """The server's side of a connection."""
 
-    __slots__ = ("_chunked_out", "_limits", "_reader", "_request", "_scanned", "_served", "_skipped", "must_close")
+    __slots__ = (
+        "_chunked_out",
+        "_limits",
+        "_reader",
+        "_request",
+        "_scanned",
+        "_served",
+        "_skipped",
+        "asked_upgrade",
+        "must_close",
+    )
 
     def __init__(self, limits: Limits = REQUEST_LIMITS) -> None:
         self._limits = limits
@@ -36,6 +46,7 @@ class ServerCodec:
         self._scanned = 0
         self._skipped = False
         self._served = False  # a request came before
+        self.asked_upgrade = False  # by the last request; what follows, if it is no request, may be the other protocol
         self.must_close = False
 
     def receive(self, data: bytes) -> None:
@@ -77,6 +88,7 @@ class ServerCodec:
         reader.buffer = buffer[end + 4 :]
         self._request = head
         self._scanned = 0
+        self.asked_upgrade = b"upgrade" in framing.fields
         if head.length == 0:
             reader.shape = Shape.EMPTY
         elif head.method == b"CONNECT":
@@ -129,8 +141,8 @@ class ServerCodec:
             last = b"upgrade: %b\r\nconnection: upgrade\r\n" % (head.upgrade or b"")
             return render_fields(_status_line(status), head.headers, last)
         self._chunked_out = False
-        if request is not None and request.upgrade is not None:
-            self.must_close = True  # what the client sends next may be of either protocol: do not guess
+        if request is not None and request.upgrade is not None and self._reader.buffer:
+            self.must_close = True  # it did not wait for 101, so what is here may be of either protocol: do not guess
         if request is not None and request.method == b"CONNECT" and status < 300:
             return render_fields(_status_line(status), head.headers, b"")
         last = b""

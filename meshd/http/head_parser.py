@@ -17,6 +17,7 @@ from meshd.http.target import authority, read_target
 
 _REQUEST_LINE = re.compile(rb"(" + TOKEN.pattern + rb") ([^ \r\n]+) HTTP/([0-9]\.[0-9])")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?")
+_OF_CONNECTION = re.compile(rb"(?:TLS|SSL|HTTP|h2c?)(?:/|$)", re.IGNORECASE)
 VERSIONS = {b"1.1": b"http/1.1", b"1.0": b"http/1.0"}
 NO_FIELDS: dict[bytes, list[bytes]] = {}
 
@@ -116,14 +117,16 @@ def _set_connection(head: RequestHead, framing: Framing) -> None:
         if value.lower() != b"100-continue":
             raise ProtocolError(417, "an expectation other than 100-continue")
         head.expect_continue = head.length != 0
-    if b"upgrade" in special and b"upgrade" in framing.connection:
-        token = b", ".join(special[b"upgrade"])
-        if token.lower().startswith(b"h2c"):  # to HTTP/2 a client says so in advance (RFC 9113 section 3.1)
-            return
-        if head.length == 0:
-            head.upgrade = token
-        else:
-            head.keep_alive = False  # not asked for with a body; but what follows that may be of either protocol
+    if head.length == 0 and b"upgrade" in special and b"upgrade" in framing.connection:
+        head.upgrade = _servable(special[b"upgrade"])
+
+
+def _servable(offers: list[bytes]) -> bytes | None:
+    """The protocols of Upgrade that somebody behind us may speak; the others are ignored, as is one that is asked for
+    with a body (RFC 9110 section 7.8). TLS and HTTP are of the connection, which ends here: to HTTP/2 a client says so
+    in advance (RFC 9113 section 3.1)."""
+    wanted = [offer.strip() for value in offers for offer in value.split(b",")]
+    return b", ".join([offer for offer in wanted if offer and not _OF_CONNECTION.match(offer)]) or None
 
 
 def _keep_end_to_end(head: RequestHead | ResponseHead, framing: Framing) -> None:

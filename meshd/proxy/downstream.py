@@ -114,7 +114,7 @@ class Http1Downstream:
         except ProtocolError as error:
             if error.status == 505 and codec.speaks_http2:
                 self.preface = codec.leftover()
-            else:
+            elif not codec.asked_upgrade:
                 await self._refuse(error.status, error.details)
             return None
         except StreamBroken:

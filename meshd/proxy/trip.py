@@ -13,7 +13,7 @@ from meshd.core.endpoint import Endpoint
 from meshd.core.errors import UNPROCESSED, ProtocolError, ProxyError, Resend, UpstreamError
 from meshd.core.exchange import Attempt
 from meshd.core.head import RequestHead, ResponseHead
-from meshd.core.route import NO_RETRY, PEER_RETRY, Target
+from meshd.core.route import PEER_RETRY, Target
 from meshd.http.grpc import rewrite_timeout, status_of
 from meshd.http.proxy_status import OwnAnswer, disown, own_answer
 from meshd.http.upgrade import NONCE, ask, settle
@@ -80,7 +80,6 @@ class Trip:
             flight.idle_timeout = PEER_IDLE
             self.policy = PEER_RETRY
         if exchange.head.upgrade is not None:
-            self.policy = NO_RETRY
             ask(exchange.head, token_bytes(NONCE))
         if exchange.head.length != 0:
             self.upload = Upload(flight, self.policy.buffer, self.plan.forwarding.owned)

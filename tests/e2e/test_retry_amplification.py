@@ -5,6 +5,7 @@ import time
 
 import pytest
 from support.origin import Hangup, Reset, ok
+from support.wire import RawClient
 
 MANY = 12
 
@@ -134,3 +135,26 @@ def test_a_response_may_take_as_long_as_it_likes(pair):
     assert pair.call("once.test", "/events").body == b"tick" * 17
     assert over.is_set()
     assert len(pair.origin.take()) == 1
+
+
+@pytest.mark.parametrize("offer", ["TLS/1.2", "HTTP/2.0", "IRC/6.9"])
+def test_an_upgrade_that_nobody_serves_costs_neither_keep_alive_nor_retries(pair, offer):
+    """Apache HttpClient offers TLS with every request."""
+
+    def behave(wire, request):
+        if len(pair.origin.requests) == 1:
+            raise Reset
+        wire.sock.sendall(ok())
+
+    pair.origin.behave = behave
+    with RawClient(pair.address) as client:
+        for number in range(3):
+            client.send(f"GET /{number} HTTP/1.1\r\nHost: once.test\r\nUpgrade: {offer}\r\n".encode())
+            client.send(b"Connection: Upgrade, keep-alive\r\n\r\n")
+            assert client.read_until(lambda number=number: len(client.responses()) > number, 10)
+        assert [each[0] for each in client.responses()] == [200] * 3
+        assert not client.closed
+    asked = pair.origin.take()
+    assert [request.target for request in asked] == ["/0", "/0", "/1", "/2"]
+    offered = {request.header("upgrade") for request in asked}
+    assert offered == ({"IRC/6.9"} if offer == "IRC/6.9" else {None})

@@ -344,11 +344,16 @@ def test_a_client_of_http_1_0_gets_no_interim_response():
     assert new.send_interim(103, [(b"link", b"x")]) == b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"
 
 
-def test_an_upgrade_that_is_answered_otherwise_ends_the_connection():
-    server = server_after(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n")
-    assert not server.must_close
-    assert b"connection: close" in server.send_head(ResponseHead(200), b"ok", end=True)
-    assert server.must_close
+@pytest.mark.parametrize("offer", [b"websocket", b"TLS/1.2", b"h2c"])
+@pytest.mark.parametrize("early", [b"", b"x"], ids=["waits", "does not wait"])
+def test_an_upgrade_that_is_answered_otherwise_leaves_the_connection_as_it_is(offer, early):
+    """Unless the client went on without waiting for 101 to something that might have been granted."""
+    request = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: %b\r\nConnection: upgrade\r\n\r\n" % offer
+    server = server_after(request + early)
+    ends = bool(early) and offer == b"websocket"
+    assert server.asked_upgrade
+    assert (b"connection: close" in server.send_head(ResponseHead(200), b"ok", end=True)) is ends
+    assert server.must_close is ends
 
 
 def test_an_upgrade_switches_and_leaves_what_came_behind():

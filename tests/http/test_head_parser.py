@@ -137,10 +137,32 @@ def test_an_upgrade_is_asked_for_twice_and_without_a_body(lines, wanted):
     assert request(*lines).upgrade == wanted
 
 
-def test_a_connection_ends_after_an_upgrade_with_a_body():
-    upgrade = [b"Connection: Upgrade", b"Content-Length: 3"]
-    assert not request(b"Upgrade: websocket", *upgrade).keep_alive
-    assert request(b"Upgrade: h2c", *upgrade).keep_alive  # every first request of some clients
+@pytest.mark.parametrize("offer", [b"websocket", b"h2c", b"TLS/1.2", b"HTTP/2.0"])
+def test_an_upgrade_with_a_body_is_ignored_and_costs_nothing(offer):
+    head = request(b"Upgrade: " + offer, b"Connection: Upgrade", b"Content-Length: 3")
+    assert (head.upgrade, head.keep_alive, head.length) == (None, True, 3)
+
+
+@pytest.mark.parametrize(
+    ("offers", "wanted"),
+    [
+        ([b"TLS/1.2"], None),  # Apache HttpClient 5 asks for it with every request
+        ([b"tls/1.3, TLS/1.2"], None),
+        ([b"HTTP/2.0"], None),
+        ([b"h2"], None),
+        ([b"h2c", b"TLS/1.0"], None),
+        ([b"TLS/1.2, websocket"], b"websocket"),
+        ([b"websocket", b"h2c"], b"websocket"),
+        ([b"spdy/3.1"], b"spdy/3.1"),  # kubectl exec
+        ([b"tcp"], b"tcp"),  # docker attach
+        ([b"h2x, tlsfoo"], b"h2x, tlsfoo"),
+        ([b","], None),
+    ],
+)
+def test_protocols_of_the_connection_are_not_asked_for_behind_us(offers, wanted):
+    lines = [b"Upgrade: " + offer for offer in offers]
+    head = request(*lines, b"Connection: keep-alive, Upgrade")
+    assert (head.upgrade, head.keep_alive) == (wanted, True)
 
 
 def test_a_plain_response():
