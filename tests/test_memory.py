@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from support.compiled import OUTBOUND, PLAIN, backend_policy, proxy, service
 from support.documents import document
 from support.large_set import write_every_kind, write_large_set
-from support.work import calls_of
+from support.work import work_of
 
 from meshd.compile import compile_snapshot, compiling
-from meshd.config import destinations
+from meshd.config import hints
 from meshd.config.cross_check import cross_check
 from meshd.config.documents import Document, collect
 from meshd.config.load import load_policies
@@ -41,10 +41,10 @@ def load(path):
 
 @pytest.mark.parametrize("write", [write_large_set, write_every_kind])
 def test_twice_the_documents_are_twice_the_work(tmp_path, write, monkeypatch):
-    """Reading, checking and compiling, counted in calls: a look at every route for every service would show."""
-    monkeypatch.setattr(destinations, "MOST_COMPARED", 100)  # small enough that all of these sets reach it
+    """Reading, checking and compiling, counted in lines: a look at every route for every service would show."""
+    monkeypatch.setattr(hints, "MOST_COMPARED", 100)  # small enough that all of these sets reach it
     load(write(tmp_path / "warm", 5))
-    work = [calls_of(lambda count=count: load(write(tmp_path / f"of-{count}", count)))[1] for count in (40, 80, 160)]
+    work = [work_of(lambda count=count: load(write(tmp_path / f"of-{count}", count)))[1] for count in (40, 80, 160)]
     assert work[0] > 40 * 100  # it was counted
     assert work[1] < 2.1 * work[0]
     assert work[2] < 2.1 * work[1]

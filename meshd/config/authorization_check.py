@@ -1,6 +1,7 @@
 """AuthorizationPolicies that do not do what they look like: that admit nobody, or have rules that never decide."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Final
 
 from meshd.config.authorization import AuthorizationPolicy, Operation, Rule, Source
@@ -58,13 +59,18 @@ def _contradictions(policy: Document[AuthorizationPolicy]) -> Iterator[Problem]:
 
 
 def _contradicting(part: Source | Operation) -> Iterator[tuple[str, str]]:
-    for name, field in type(part).model_fields.items():
-        twin = f"not_{name}"
-        if twin not in type(part).model_fields:
-            continue
+    for name, twin, names in _twins(type(part)):
         wanted: tuple[str, ...] = getattr(part, name)
         if wanted and set(wanted) <= set(getattr(part, twin)):
-            yield field.alias or name, type(part).model_fields[twin].alias or twin
+            yield names
+
+
+@cache
+def _twins(model: type[Source | Operation]) -> tuple[tuple[str, str, tuple[str, str]], ...]:
+    """Fields with a twin that says what must not be, and how documents spell both."""
+    fields = model.model_fields
+    pairs = [(name, f"not_{name}") for name in fields if f"not_{name}" in fields]
+    return tuple((name, twin, (fields[name].alias or name, fields[twin].alias or twin)) for name, twin in pairs)
 
 
 def _shadowed(policy: Document[AuthorizationPolicy]) -> Iterator[Problem]:

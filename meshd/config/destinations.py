@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from meshd.config.documents import Documents
-from meshd.config.errors import did_you_mean
+from meshd.config.hints import Hints
 from meshd.config.references import ISTIO_NETWORKING_GROUP, OUR_GROUP, BackendObjectRef
 
 HOST_SUFFIX = ".svc.cluster.local"
-MOST_COMPARED = 10_000  # names that one check looks at for "did you mean": after that it only says what is missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +20,7 @@ class Destinations:
     subsets: frozenset[str] = frozenset()  # every name that a DestinationRule gives
     by_namespace: Mapping[str, list[str]] = field(default_factory=dict)  # names of Services
     by_name: Mapping[str, str] = field(default_factory=dict)  # the first namespace with a Service of this name
-    compared: list[int] = field(default_factory=lambda: [0], compare=False)  # names looked at so far
+    hints: Hints = field(default_factory=Hints, compare=False)
 
     @staticmethod
     def of(documents: Documents) -> "Destinations":
@@ -70,11 +69,8 @@ class Destinations:
 
     def nearest(self, name: str, namespace: str) -> str:
         """A Service of the namespace that may be meant, or the namespace that has one of this name."""
-        names = self.by_namespace.get(namespace, [])
-        if self.compared[0] < MOST_COMPARED:
-            self.compared[0] += len(names)
-            hint = did_you_mean(name, names)
-            if hint:
-                return hint
+        hint = self.hints.nearest(name, self.by_namespace.get(namespace, []))
+        if hint:
+            return hint
         elsewhere = self.by_name.get(name)
         return f"there is one in namespace {elsewhere!r}" if elsewhere else ""

@@ -102,14 +102,20 @@ class Document(Generic[R_co]):
     model: R_co
     file: str
     positions: Spot | bytes = field(compare=False, repr=False)
+    lines_before: int = field(default=0, compare=False, repr=False)  # which `positions` do not count
+    _title: str = field(default="", compare=False, repr=False)
 
-    def __reduce__(self) -> "tuple[type[Document[R_co]], tuple[R_co, str, bytes]]":
+    def __reduce__(self) -> "tuple[type[Document[R_co]], tuple[R_co, str, bytes, int]]":
         packed = self.positions if isinstance(self.positions, bytes) else self.positions.pack()
-        return Document, (self.model, self.file, packed)
+        return Document, (self.model, self.file, packed, self.lines_before)
+
+    def below(self, lines: int) -> "Document[R_co]":
+        """The same, with that many lines more before it."""
+        return Document(self.model, self.file, self.positions, self.lines_before + lines, self._title)
 
     @property
     def spot(self) -> Spot:
-        """Where everything in the document stands."""
+        """Where everything in the document stands, `lines_before` not counted."""
         if not self.positions:
             return NOWHERE  # it came from another process, which knows
         return Spot.unpack(self.positions) if isinstance(self.positions, bytes) else self.positions
@@ -117,15 +123,20 @@ class Document(Generic[R_co]):
     @property
     def title(self) -> str:
         """`Kind namespace/name`, as messages call it."""
-        return f"{self.model.kind} {self.model.namespace}/{self.model.name}"
+        if not self._title:  # asked for again and again, and always the same
+            metadata = self.model.metadata
+            object.__setattr__(self, "_title", f"{self.model.kind} {metadata.namespace}/{metadata.name}")
+        return self._title
 
     def where(self, path: Path = (), *, key: bool = False) -> tuple[str, int, int]:
         """File, line and column of the value at a path (of its key, if asked), or of the nearest value around it."""
-        spot = self.spot.find(path)
-        return (self.file, spot.key_line, spot.key_column) if key else (self.file, spot.line, spot.column)
+        spot, before = self.spot.find(path), self.lines_before
+        if key:
+            return self.file, before + spot.key_line, spot.key_column
+        return self.file, before + spot.line, spot.column
 
     def __repr__(self) -> str:
-        return f"<Document {self.title} {self.file}:{self.spot.line}>"
+        return f"<Document {self.title} {self.file}:{self.where()[1]}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,4 +216,9 @@ def collect(documents: "Iterable[Document[Resource]]", problems: Iterable[Proble
 
 def in_order(documents: "Iterable[Document[R]]") -> tuple[Document[R], ...]:
     """In the order of namespace and name."""
-    return tuple(sorted(documents, key=lambda each: (each.model.namespace, each.model.name)))
+
+    def key(document: Document[R]) -> tuple[str, str]:
+        metadata = document.model.metadata
+        return metadata.namespace, metadata.name
+
+    return tuple(sorted(documents, key=key))

@@ -5,50 +5,44 @@ means "none" writes a List without items. A folder without a file is no mistake 
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from meshd.config.bootstrap import LoadedProxy, load_proxy
 from meshd.config.documents import Document, Documents, collect
 from meshd.config.errors import ConfigError, Problem
 from meshd.config.folder import find_files, watch_stamp
 from meshd.config.model import Resource
-from meshd.config.reader import Entry, count_errors, empty_list, read_document, read_file
-from meshd.config.yaml_file import MAX_PROBLEMS, Value
-
-# What a cluster writes into metadata without changing what the document says.
-_NOISE: Final = frozenset(("resourceVersion", "managedFields", "uid", "generation", "selfLink"))
+from meshd.config.pieces import Entry, Pieces
+from meshd.config.reader import count_errors
 
 
-def load_policies(paths: Sequence[Path]) -> Documents:
-    """The documents of these files and folders. Raises ConfigError with every mistake of every file."""
+def load_policies(paths: Sequence[Path], pieces: Pieces | None = None) -> Documents:
+    """The documents of these files and folders. Raises ConfigError with every mistake of every file.
+
+    With the `pieces` of the load before, only what changed is read, and what did not is the same model.
+    """
+    pieces = pieces if pieces is not None else Pieces()
     files, problems = find_files(paths)
     entries: list[Entry] = []
     empty_lists: set[str] = set()
+    pieces.begin()
     for file in files:
-        texts, trouble = read_file(file)
-        if not trouble and all(text.data is None for text in texts):
-            trouble = [_empty(file)]
-        problems += trouble
-        errors = len(trouble)
-        empty_lists.update(empty_list(text.data) for text in texts)
-        for text in texts:
-            if errors >= MAX_PROBLEMS:
-                break
-            found, trouble = read_document(text, str(file))
-            entries += found
-            problems += trouble
-            errors += count_errors(trouble)
+        piece = pieces.of(file)
+        if piece.is_empty and not piece.problems:
+            problems.append(_empty(file))
+        problems += piece.problems
+        entries += piece.entries
+        empty_lists |= piece.empty_lists
     problems += _duplicates(document for document, _ in entries)
+    pieces.end(whole=not count_errors(problems))
     if count_errors(problems):
         raise ConfigError(problems)
     problems += _without_files(paths, files)
     read = _collect(entries, problems)
-    return replace(read, files=tuple(map(str, files)), empty_lists=frozenset(empty_lists - {""}))
+    return replace(read, files=tuple(map(str, files)), empty_lists=frozenset(empty_lists))
 
 
 def _empty(file: Path) -> Problem:
@@ -84,25 +78,16 @@ def _collect(entries: list[Entry], problems: list[Problem]) -> Documents:
     return collect(
         documents,
         problems=problems,
-        digest=_digest(data for document, data in entries if document.model.kind != "Proxy"),
+        digest=_digest(digest for document, digest in entries if document.model.kind != "Proxy"),
     )
 
 
-def _digest(contents: Iterable[Value]) -> str:
+def _digest(contents: Iterable[bytes]) -> str:
     """One value for what the documents say, whatever their order and files."""
     whole = hashlib.sha256()
-    for each in sorted(hashlib.sha256(_canonical(data)).digest() for data in contents):
+    for each in sorted(contents):
         whole.update(each)
     return whole.hexdigest()
-
-
-def _canonical(data: Value) -> bytes:
-    assert isinstance(data, dict)
-    kept = {key: value for key, value in data.items() if key != "status"}
-    metadata = kept.get("metadata")
-    if isinstance(metadata, dict):
-        kept["metadata"] = {key: value for key, value in metadata.items() if key not in _NOISE}
-    return json.dumps(kept, sort_keys=True, separators=(",", ":")).encode()
 
 
 __all__ = ["LoadedProxy", "load_policies", "load_proxy", "watch_stamp"]

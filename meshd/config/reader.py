@@ -20,12 +20,17 @@ Entry: TypeAlias = tuple[Document[Resource], Value]
 
 def read_file(file: Path, environ: Mapping[str, str] | None = None) -> tuple[list[Text], list[Problem]]:
     """The texts in a file, or why there are none."""
+    content = read_content(file)
+    return ([], [content]) if isinstance(content, Problem) else parse(content, str(file), environ)
+
+
+def read_content(file: Path) -> bytes | Problem:
+    """What is in a file, as much of it as may be and one byte more."""
     try:
         with file.open("rb") as opened:
-            content = opened.read(MAX_BYTES + 1)
+            return opened.read(MAX_BYTES + 1)
     except OSError as error:
-        return [], [Problem("error", "file", str(file), expected=f"cannot be read: {error.strerror or error}")]
-    return parse(content, str(file), environ)
+        return Problem("error", "file", str(file), expected=f"cannot be read: {error.strerror or error}")
 
 
 def read_document(text: Text, file: str) -> tuple[list[Entry], list[Problem]]:

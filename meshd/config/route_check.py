@@ -13,6 +13,7 @@ from meshd.config.model import Resource
 from meshd.config.references import BackendObjectRef, ParentRef
 
 MatchKey: TypeAlias = tuple[object, ...]
+Place: TypeAlias = tuple[str, Path]  # the title of a route, and where in it
 
 
 def warning(document: Document[Resource], path: Path, expected: str, suggestion: str = "", given: str = "") -> Problem:
@@ -149,7 +150,7 @@ def _backend(
 
 def _shadowed(documents: Documents) -> Iterator[Problem]:
     """A match that an earlier one takes all requests of: the same conditions at the same parent."""
-    seen: dict[MatchKey, tuple[str, str]] = {}
+    seen: dict[MatchKey, Place] = {}
     for http in documents.http_routes:
         for place, rule in enumerate(http.model.spec.rules):
             for index, match in enumerate(rule.matches or (HTTPMatch(),)):
@@ -167,18 +168,19 @@ def _taken(
     at: Path,
     key: MatchKey,
     refs: Sequence[ParentRef],
-    seen: dict[MatchKey, tuple[str, str]],
+    seen: dict[MatchKey, Place],
 ) -> Iterator[Problem]:
     """Whether all parents' traffic is gone; one parent left is enough to be of use."""
-    here = (route.title, f"{route.title} {field_name(at)}")
-    earlier: list[str] = []
+    here = (route.title, at)
+    earlier: list[Place] = []
     for ref in refs:
         parent = (ref.group, ref.kind, ref.namespace or route.model.namespace, ref.name, ref.port, ref.section_name)
         by = seen.setdefault((route.model.kind, parent, *key), here)
         if by != here:
-            earlier.append(by[1])
+            earlier.append(by)
     if refs and len(earlier) == len(refs):
-        yield warning(route, at, f"never acts: {earlier[0]} matches the same requests first", "remove one of the two")
+        first = f"{earlier[0][0]} {field_name(earlier[0][1])}"
+        yield warning(route, at, f"never acts: {first} matches the same requests first", "remove one of the two")
 
 
 def _http_key(match: HTTPMatch) -> MatchKey:

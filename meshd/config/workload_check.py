@@ -7,7 +7,7 @@ that is the same and none that differs is enough. What has no labels counts as `
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +15,8 @@ from meshd.config.authorization import AuthorizationPolicy
 from meshd.config.bootstrap import LoadedProxy
 from meshd.config.destination_rule import DestinationRule
 from meshd.config.documents import Document, Documents
-from meshd.config.errors import Path, Problem, did_you_mean
+from meshd.config.errors import Path, Problem
+from meshd.config.hints import Hints
 from meshd.config.model import Labels, Resource
 from meshd.config.peer_authentication import ROOT_NAMESPACE
 from meshd.config.proxy import Proxy
@@ -24,6 +25,7 @@ from meshd.config.request_authentication import RequestAuthentication
 from meshd.config.route_check import warning
 
 _ACCOUNT: Final = re.compile(r"(?:^|/)ns/([a-z0-9-]+)/sa/([a-z0-9.-]+)\Z")
+ANYWHERE: Final = ""  # no name of a namespace
 NOWHERE: Final = "selects no workload that is known here: the policy does not act"
 OF_MESH: Final = (AuthorizationPolicy, RequestAuthentication, DestinationRule)  # in the root namespace, for every one
 
@@ -44,9 +46,57 @@ class Known:
         return bool(same) and all(self.labels.get(key, value) == value for key, value in selector.match_labels.items())
 
 
+class Workloads:
+    """Those that are known, by namespace and label; the namespace `ANYWHERE` has all of them."""
+
+    __slots__ = ("_by_label", "_hints", "_in", "_values", "namespaces")
+
+    def __init__(self, known: Iterable[Known]) -> None:
+        self.namespaces: set[str] = set()
+        self._in: dict[str, int] = {}  # how many
+        self._by_label: dict[tuple[str, str, str], list[Known]] = {}
+        self._values: dict[str, dict[str, set[str]]] = {}  # of each label, by namespace
+        self._hints = Hints()
+        seen: set[tuple[str, tuple[tuple[str, str], ...], bool]] = set()
+        for each in known:
+            labels = tuple(sorted(each.labels.items()))
+            if (each.namespace, labels, each.exact) in seen:
+                continue
+            seen.add((each.namespace, labels, each.exact))
+            self.namespaces.add(each.namespace)
+            for namespace in (each.namespace, ANYWHERE):
+                self._in[namespace] = self._in.get(namespace, 0) + 1
+                for key, value in labels:
+                    self._by_label.setdefault((namespace, key, value), []).append(each)
+                    self._values.setdefault(namespace, {}).setdefault(key, set()).add(value)
+
+    def __bool__(self) -> bool:
+        return bool(self._in)
+
+    def has(self, namespace: str) -> bool:
+        """Whether any is in this namespace."""
+        return namespace in self._in
+
+    def selected(self, namespace: str, selector: WorkloadSelector) -> Iterator[Known]:
+        """Those that a selector with labels may mean: each has one of them."""
+        for key, value in selector.match_labels.items():
+            yield from (each for each in self._by_label.get((namespace, key, value), ()) if each.may_be(selector))
+
+    def nearest_namespace(self, given: str) -> str:
+        """The namespace that may be meant."""
+        return self._hints.nearest(given, self.namespaces)
+
+    def nearest_label(self, namespace: str, key: str, value: str) -> str:
+        """What a label may have been meant to be; nothing when it is one that somebody has."""
+        labels = self._values.get(namespace, {})
+        if key in labels:
+            return "" if value in labels[key] else self._hints.nearest(value, labels[key])
+        return self._hints.nearest(key, labels)
+
+
 def check_workloads(documents: Documents, loaded: LoadedProxy | None) -> Iterator[Problem]:
     """What acts on nobody, and the sidecar that lets in everybody."""
-    known = list(_known(documents, None if loaded is None else loaded.proxy))
+    known = Workloads(_known(documents, None if loaded is None else loaded.proxy))
     if known:
         for policy, selector, at in _selecting(documents):
             yield from _selects_nobody(policy, selector, at, known)
@@ -94,35 +144,27 @@ def _selecting(documents: Documents) -> Iterator[tuple[Document[Resource], Workl
 
 
 def _selects_nobody(
-    policy: Document[Resource], selector: WorkloadSelector | None, at: Path, known: Sequence[Known]
+    policy: Document[Resource], selector: WorkloadSelector | None, at: Path, known: Workloads
 ) -> Iterator[Problem]:
     namespace = policy.model.namespace
     of_mesh = namespace == ROOT_NAMESPACE and isinstance(policy.model, OF_MESH)
-    here = known if of_mesh else [each for each in known if each.namespace == namespace]
+    here = ANYWHERE if of_mesh else namespace
     if selector is None or not selector.match_labels:
-        meant = did_you_mean(namespace, {each.namespace for each in known})
-        if not here and meant and namespace != ROOT_NAMESPACE:
+        meant = "" if known.has(here) or namespace == ROOT_NAMESPACE else known.nearest_namespace(namespace)
+        if meant:
             expected = "no workload is known in this namespace: the policy does not act"
             yield warning(policy, ("metadata", "namespace"), expected, meant, repr(namespace))
         return
-    if any(each.may_be(selector) for each in here):
+    if any(known.selected(here, selector)):
         return
     for key, value in selector.match_labels.items():
-        hint = _nearest_label(key, value, here)
+        hint = known.nearest_label(here, key, value)
         if hint:
             yield warning(policy, (*at, key), NOWHERE, hint, repr(value))
             return
-    elsewhere = sorted({each.namespace for each in known if each.may_be(selector)})
+    elsewhere = sorted({each.namespace for each in known.selected(ANYWHERE, selector)})
     hint = f"there is one in namespace {elsewhere[0]!r}" if elsewhere else ""
     yield warning(policy, at, NOWHERE, hint, _shown(selector.match_labels))
-
-
-def _nearest_label(key: str, value: str, known: Sequence[Known]) -> str:
-    """What a label may have been meant to be; nothing when it is one that somebody has."""
-    values = {each.labels[key] for each in known if key in each.labels}
-    if values:
-        return "" if value in values else did_you_mean(value, values)
-    return did_you_mean(key, {name for each in known for name in each.labels})
 
 
 def _shown(labels: Labels) -> str:

@@ -51,6 +51,7 @@ class Text:
     data: Value
     spot: Spot
     expanded: frozenset[Path] = frozenset()
+    nodes: int = 0  # values, aliases counted as what they repeat
 
 
 @dataclass(slots=True)
@@ -125,7 +126,7 @@ def resolve(text: str) -> Value:
 class _Reader:
     """Builds documents from events, one file long."""
 
-    __slots__ = ("anchors", "environ", "expanded", "file", "nodes", "problems", "root", "stack", "texts")
+    __slots__ = ("anchors", "counted", "environ", "expanded", "file", "nodes", "problems", "root", "stack", "texts")
 
     def __init__(self, file: str, environ: Mapping[str, str] | None) -> None:
         self.file = file
@@ -137,6 +138,7 @@ class _Reader:
         self.root: tuple[Value, Spot] | None = None
         self.expanded: set[Path] = set()
         self.nodes = 0
+        self.counted = 0  # of those, in documents that have ended
 
     def problem(self, error: _Refused) -> None:
         """Note what stopped the reading, or what was wrong but did not."""
@@ -169,7 +171,8 @@ class _Reader:
                 elif isinstance(event, yaml.DocumentStartEvent):
                     self.anchors, self.root, self.expanded = {}, None, set()
                 elif isinstance(event, yaml.DocumentEndEvent) and self.root is not None:
-                    self.texts.append(Text(*self.root, frozenset(self.expanded)))
+                    self.texts.append(Text(*self.root, frozenset(self.expanded), self.nodes - self.counted))
+                    self.counted = self.nodes
         finally:
             parser.dispose()
 

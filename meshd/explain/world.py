@@ -133,7 +133,7 @@ class World:
             if each is not old:
                 policies.append(each)
             elif new is not None:
-                policies.append(Document(new, each.file, each.positions))
+                policies.append(Document(new, each.file, each.positions, each.lines_before))
         return World(self.proxy, replace(self.documents, authorization_policies=tuple(policies)))
 
     def __repr__(self) -> str:

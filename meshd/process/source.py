@@ -17,6 +17,7 @@ from meshd.config.documents import Documents
 from meshd.config.errors import ConfigError, Problem
 from meshd.config.load import load_policies, watch_stamp
 from meshd.config.losses import find_losses
+from meshd.config.pieces import Pieces
 from meshd.core.steps import Steps
 from meshd.identity.credentials import (
     CredentialError,
@@ -36,12 +37,13 @@ OWN_VARIABLES: Final = frozenset({"MESHD_LOG_LEVEL", "MESHD_LOG_FORMAT"})  # of 
 class Source:
     """One bootstrap file with its overrides. `compiles` raises ConfigError for a set that cannot be compiled."""
 
-    __slots__ = ("_compiles", "file", "overrides")
+    __slots__ = ("_compiles", "_pieces", "file", "overrides")
 
     def __init__(self, file: Path, overrides: Mapping[str, str], compiles: Callable[[Accepted], object]) -> None:
         self.file = file
         self.overrides = overrides
         self._compiles = compiles
+        self._pieces = Pieces()
 
     def read_proxy(self) -> LoadedProxy:
         """The bootstrap as it is now. Raises ConfigError."""
@@ -68,7 +70,7 @@ class Source:
     def read_documents(self, loaded: LoadedProxy, before: Documents = NONE_BEFORE) -> Documents:
         """The policies alone, checked against each other, the bootstrap, and what was served `before`: what restricts
         is not lost by accident. Raises ConfigError."""
-        documents = load_policies(loaded.policies)
+        documents = load_policies(loaded.policies, self._pieces)
         if losses := find_losses(before, documents, loaded.named):
             raise ConfigError(losses)
         found = cross_check(documents, loaded)

@@ -91,7 +91,7 @@ class View:
         """The documents that are served."""
         accepted = self._standing.accepted
         documents = [
-            {"file": document.file, "line": document.spot.line, "document": dump(document.model)}
+            {"file": document.file, "line": document.where()[1], "document": dump(document.model)}
             for document in accepted.documents.each()
         ]
         return {

@@ -61,6 +61,6 @@ def test_nearest(destinations):
 
 def test_a_set_that_is_wrong_throughout_is_not_compared_name_by_name_for_ever(destinations, monkeypatch):
     assert destinations.nearest("nmae", "ns") == "did you mean 'name'?"
-    monkeypatch.setattr("meshd.config.destinations.MOST_COMPARED", 1)
+    monkeypatch.setattr("meshd.config.hints.MOST_COMPARED", 1)
     assert destinations.nearest("nmae", "ns") == ""
     assert destinations.nearest("name", "other") == "there is one in namespace 'ns'"  # looked up, not compared

@@ -7,7 +7,7 @@ import pytest
 import trio
 from support.connections import FakeDialler
 from support.endpoints import make_endpoints
-from support.work import calls_of
+from support.work import work_of
 
 from meshd.core.cells import Cells
 from meshd.core.errors import UpstreamError
@@ -70,7 +70,7 @@ def test_a_cluster_that_a_reload_replaced_and_nobody_uses_is_forgotten():
 
 
 def test_a_swap_serves_at_its_first_step_and_has_no_long_one():
-    """Counted in calls: a step is about one cluster, however many there are."""
+    """Counted in lines: a step is about one cluster, however many there are."""
     first = [cluster_of_one_connection()[0] for _ in range(40)]
     for number, cluster in enumerate(first):
         cluster.name = f"shop/w{number}:80"
@@ -82,7 +82,7 @@ def test_a_swap_serves_at_its_first_step_and_has_no_long_one():
     work = []
     while True:
         try:
-            work.append(calls_of(lambda: next(steps))[1])
+            work.append(work_of(lambda: next(steps))[1])
         except StopIteration:
             break
     assert len(work) > 40
