@@ -17,6 +17,7 @@ from meshd.core.errors import StreamBroken
 from meshd.core.tls_session import TlsSession
 from meshd.identity.peer import PeerIdentity
 from meshd.net import wait
+from meshd.net.ends import has_hung_up, is_orphan, look
 from meshd.net.sockets import acknowledge
 
 CHUNK = 81920  # octets collected at most by one `receive`: a body of 64 KiB and its head come in one
@@ -50,6 +51,10 @@ class Stream(Protocol):
 
     def is_gone(self) -> bool:
         """Whether the peer has closed or reset, even while bytes of it wait unread. One cheap system call."""
+
+    def has_left(self) -> bool:
+        """Whether nobody is there any more to hear an answer: the peer has reset, or closed, as far as can be told.
+        One that has only ended its own direction is there."""
 
     def has_news(self) -> bool:
         """Whether bytes wait unread, or the peer has closed or reset. One cheap system call."""
@@ -130,6 +135,10 @@ class PlainStream:
 
     def is_gone(self) -> bool:
         return has_hung_up(self.fd)
+
+    def has_left(self) -> bool:
+        ended = look(self.fd, select.POLLRDHUP)
+        return ended != 0 and (ended != select.POLLRDHUP or is_orphan(self.sock))
 
     def has_news(self) -> bool:
         return bool(look(self.fd, select.POLLIN | select.POLLRDHUP))
@@ -300,6 +309,21 @@ class TlsStream:
     def is_gone(self) -> bool:
         return has_hung_up(self.fd)
 
+    def has_left(self) -> bool:
+        ended = look(self.fd, select.POLLRDHUP)
+        return ended != 0 and (ended != select.POLLRDHUP or self._is_cut() or is_orphan(self.sock))
+
+    def _is_cut(self) -> bool:
+        """Whether a peer that has sent FIN broke off: without close_notify, which ends one direction in good order
+        (RFC 8446 section 6.1), as sidecars do that want no answer any more. Octets that wait are looked at first."""
+        try:
+            self.connection.recv(1, socket.MSG_PEEK)
+        except SSL.ZeroReturnError:
+            return False
+        except (SSL.Error, OSError):
+            return True
+        return False
+
     def has_news(self) -> bool:
         return bool(look(self.fd, select.POLLIN | select.POLLRDHUP))
 
@@ -362,21 +386,6 @@ def identity_of(stream: Stream) -> PeerIdentity | None:
 def session_of(stream: Stream) -> TlsSession | None:
     """What the handshake showed; None without TLS."""
     return stream.session if isinstance(stream, TlsStream) else None
-
-
-def has_hung_up(fd: int) -> bool:
-    """Whether the other end sent FIN or RST. A client that half-closes counts as gone, as it does for Envoy."""
-    return bool(look(fd, select.POLLRDHUP))
-
-
-def look(fd: int, mask: int) -> int:
-    """What of `mask` holds for a descriptor, errors and hang-ups besides. One cheap system call."""
-    if fd < 0:
-        return select.POLLNVAL
-    poll = select.poll()
-    poll.register(fd, mask)
-    found = poll.poll(0)
-    return found[0][1] if found else 0
 
 
 def describe(error: Exception) -> str:

@@ -285,7 +285,7 @@ class Http1Downstream:
         return self.stream, self.codec.leftover()
 
     def is_gone(self) -> bool:
-        return self.stream.is_gone()
+        return self.stream.has_left()
 
     def abort(self, reason: str, status: int) -> None:
         self.codec.must_close = True

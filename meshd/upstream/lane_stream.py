@@ -34,6 +34,10 @@ class LaneStream:
         """Whether the stream is over."""
         return self._lane.broken is not None
 
+    def has_left(self) -> bool:
+        """Whether the stream is over."""
+        return self._lane.broken is not None
+
     def has_news(self) -> bool:
         """Whether the stream is over; what came waits in no kernel."""
         return self._lane.broken is not None

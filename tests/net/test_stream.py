@@ -156,6 +156,37 @@ async def test_an_idle_stream_is_stale_once_the_peer_closed_or_spoke(kind):
     left.close()
 
 
+@both
+async def test_a_peer_that_ended_its_own_direction_has_not_left(kind):
+    left, right = await make_pair(kind)
+    assert not left.has_left()
+    assert not left.has_news()
+    await right.send_eof()
+    right.sock.shutdown(socket.SHUT_WR)
+    assert left.is_gone()
+    assert left.has_news()
+    assert not left.has_left()
+    assert await left.receive() == b""
+    assert not left.has_left()
+    await left.send(b"answer")
+    assert await right.receive() == b"answer"
+    right.close()
+    assert left.has_left()
+    left.close()
+    assert left.has_left()
+
+
+async def test_octets_that_wait_in_front_of_the_end_are_looked_at_first():
+    left, right = await tls_pair()
+    await right.send(b"one more")
+    right.sock.shutdown(socket.SHUT_WR)
+    assert not left.has_left()
+    assert await left.receive() == b"one more"
+    assert left.has_left()  # nothing says that this was all: it broke off
+    left.close()
+    right.close()
+
+
 async def test_a_tls_stream_cut_without_close_notify_is_broken_not_ended():
     left, right = await tls_pair()
     right.abort("cut")

@@ -25,6 +25,7 @@ async def test_as_a_stream_it_has_its_own_end_both_ways(library):
         assert [payload for kind, _, _, payload in frames(stream.take_written()) if kind == Kind.DATA] == [b"out", b""]
         assert not bare.is_gone()
         assert not bare.has_news()
+        assert not bare.has_left()
         stream.say(data(1, b"", end=True))
         assert await bare.receive() == b""
 
@@ -37,6 +38,7 @@ async def test_a_stream_that_is_given_up_leaves_the_connection_alone(library, ho
         how(bare, "the other side broke")
         assert bare.is_gone()
         assert bare.has_news()
+        assert bare.has_left()
         with pytest.raises(StreamBroken, match="the other side broke"):
             await bare.receive()
         with pytest.raises(StreamBroken):
