@@ -21,6 +21,7 @@ class Endpoint:
         "ewma",  # float: seconds, the balancer's view of its latency
         "ewma_at",  # float: when `ewma` was brought up to date
         "failures",  # int: consecutive
+        "host",  # str: the name that `address` is one of several of; empty for none
         "identities",  # frozenset[str]: SPIFFE IDs it may present; empty means any of its trust domain
         "labels",  # dict[str, str]
         "port",  # int
@@ -36,6 +37,7 @@ class Endpoint:
         self.weight = weight
         self.tls = tls
         self.identities: frozenset[str] = frozenset()
+        self.host = ""
         self.server_name = ""
         self.labels: dict[str, str] = {}
         self.zone = ""

@@ -1,6 +1,7 @@
 """One port of one service, as the rest of the program knows it."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 from meshd.core.endpoint import Endpoint, Tls
 
@@ -17,6 +18,18 @@ class Place:
     server_name: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     zone: str = ""
+    by_address: bool = False  # a name whose addresses are an endpoint each
+
+    def endpoints(self, known: Callable[[str], tuple[str, ...]]) -> Iterator[Endpoint]:
+        """Fresh ones, where a name has several addresses as far as is `known`."""
+        addresses = known(self.address) if self.by_address else ()
+        if len(addresses) < 2:
+            yield self.endpoint()
+            return
+        for address in sorted(addresses):
+            made = replace(self, address=address).endpoint()
+            made.host = self.address
+            yield made
 
     def endpoint(self) -> Endpoint:
         """A fresh endpoint at this place."""

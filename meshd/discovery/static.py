@@ -94,7 +94,7 @@ def _service_places(
     """An external name is outside the mesh. An endpoint may be in two slices while it moves: the first counts."""
     if service.spec.type == "ExternalName":
         name = service.spec.external_name
-        return (Place(name, _target(port), server_name=_server_name(name)),)
+        return (Place(name, _target(port), server_name=_server_name(name), by_address=True),)
     found: dict[tuple[str, int], Place] = {}
     for place in _slice_places(slices, port, accounts):
         found.setdefault((place.address, place.port), place)
@@ -141,7 +141,14 @@ def _entry_places(entry: ServiceEntry, port: EntryPort, trust_domain: str) -> It
     if not entry.spec.endpoints and entry.spec.resolution in ("DNS", "DNS_ROUND_ROBIN"):
         for host in entry.spec.hosts:
             if not host.startswith("*"):
-                yield Place(host, number, mutual=mutual, identities=listed, server_name=_server_name(host))
+                yield Place(
+                    host,
+                    number,
+                    mutual=mutual,
+                    identities=listed,
+                    server_name=_server_name(host),
+                    by_address=entry.spec.resolution == "DNS",
+                )
     for endpoint in entry.spec.endpoints:
         unix = endpoint.address.startswith("unix://")
         yield Place(
@@ -153,6 +160,7 @@ def _entry_places(entry: ServiceEntry, port: EntryPort, trust_domain: str) -> It
             server_name=_server_name(*entry.spec.hosts),
             labels=tuple(sorted(endpoint.labels.items())),
             zone=endpoint.locality,
+            by_address=entry.spec.resolution == "DNS",
         )
 
 

@@ -1,17 +1,16 @@
 """Opening a connection to an endpoint: name, TCP, TLS, each failure told apart."""
 
 import errno
-import os
 import socket
+from collections.abc import Sequence
 from typing import Final
-
-import trio
 
 from meshd.core import flags, proxy_errors
 from meshd.core.endpoint import Endpoint, Tls
 from meshd.core.errors import Resend, UpstreamError
 from meshd.net import wait
-from meshd.net.sockets import tune
+from meshd.net.race import NobodyAnswered, Race, connect, open_socket, reason_of
+from meshd.net.resolver import Resolver
 from meshd.net.stream import PlainStream, Stream
 from meshd.net.sweep import SocketDeadline, Sweeper
 from meshd.net.tls import HTTP1, HandshakeFailed, TlsIdentity
@@ -34,10 +33,17 @@ KINDS: Final = {
 class Dialler:
     """Dials with one worker's identity, which may be replaced at any time, and one time limit, handshake included."""
 
-    __slots__ = ("identity", "sweeper", "timeout")
+    __slots__ = ("identity", "resolver", "sweeper", "timeout")
 
-    def __init__(self, sweeper: Sweeper, identity: TlsIdentity | None, timeout: float = 1.0) -> None:
+    def __init__(
+        self,
+        sweeper: Sweeper,
+        identity: TlsIdentity | None,
+        timeout: float = 1.0,
+        resolver: Resolver | None = None,
+    ) -> None:
         self.sweeper = sweeper
+        self.resolver = resolver or Resolver()
         self.identity = identity
         self.timeout = timeout  # seconds
 
@@ -51,7 +57,7 @@ class Dialler:
         limit = SocketDeadline(wait.now() + (self.timeout if within is None else within))
         self.sweeper.add(limit)
         try:
-            sock = await _connect(endpoint, limit)
+            sock = await self._connect(endpoint, limit)
             if endpoint.tls is Tls.PLAIN:
                 return PlainStream(sock)
             if self.identity is None:
@@ -74,73 +80,49 @@ class Dialler:
             self.sweeper.discard(limit)
         return handshake.stream
 
+    async def _connect(self, endpoint: Endpoint, limit: SocketDeadline) -> socket.socket:
+        """To the one address there is, or to whichever of a name's answers first."""
+        host = endpoint.host or endpoint.address
+        if host.startswith("/"):
+            return await _connect_to(host, 0, limit)
+        try:
+            addresses: Sequence[str] = await self.resolver.addresses(host)
+        except OSError as error:
+            kind = proxy_errors.DNS_ERROR
+            raise _failed(f"no address for {host}: {error.strerror}", kind, flag=flags.DNS_FAILED) from error
+        if len(addresses) == 1:
+            return await _connect_to(addresses[0], endpoint.port, limit)
+        resolver = self.resolver
+        addresses = resolver.order(host, addresses, endpoint.address)
+        race = Race(addresses, endpoint.port, limit)
+        try:
+            sock, losers = await race.run()
+        except NobodyAnswered:
+            for address in addresses:
+                resolver.failed(address)
+            raise
+        for address in losers:
+            resolver.failed(address)
+        resolver.answered(race.winner)
+        return sock
 
-async def _connect(endpoint: Endpoint, limit: SocketDeadline) -> socket.socket:
-    address: str | tuple[str, int]
-    if endpoint.address.startswith("/"):
-        family, address = socket.AF_UNIX, endpoint.address
-    else:
-        family, address = await _resolve(endpoint)
-    sock = limit.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        wait.opened(sock)
-        tune(sock)
-        error = sock.connect_ex(address)
-        if error == errno.EINPROGRESS:
-            error = await _connected(sock)
-        if error:
-            raise OSError(error, os.strerror(error))  # noqa: TRY301  # told of like what connect() itself raises
-    except BaseException:
-        wait.close(sock)
-        raise
+
+async def _connect_to(address: str, port: int, limit: SocketDeadline) -> socket.socket:
+    sock = open_socket(address)
+    limit.watch(sock)
+    await connect(sock, address, port)
     return sock
 
 
-async def _connected(sock: socket.socket) -> int:
-    """Wait for the connection; the error number that it ended with, 0 for none. A wake-up may be spurious."""
-    while True:
-        await wait.writable(sock.fileno())
-        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error:
-            return error
-        try:
-            sock.getpeername()
-        except OSError:
-            continue
-        return 0
-
-
-async def _resolve(endpoint: Endpoint) -> tuple[socket.AddressFamily, tuple[str, int]]:
-    """The family and address of a literal at once; a name is looked up in a thread, so that the loop never blocks."""
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, endpoint.address)
-        except OSError:
-            continue
-        return family, (endpoint.address, endpoint.port)
-    try:
-        family, address = await wait.on_trio(_look_up, endpoint)
-    except OSError as error:
-        kind = proxy_errors.DNS_ERROR
-        raise _failed(f"no address for {endpoint.address}: {error.strerror}", kind, flag=flags.DNS_FAILED) from error
-    return family, (address, endpoint.port)
-
-
-async def _look_up(endpoint: Endpoint) -> tuple[socket.AddressFamily, str]:
-    found = await trio.socket.getaddrinfo(endpoint.address, endpoint.port, type=socket.SOCK_STREAM)
-    family, _, _, _, address = found[0]
-    return family, str(address[0])
-
-
 def refusal(endpoint: Endpoint, error: OSError) -> UpstreamError:
-    """Why the system gave no connection."""
+    """Why the system gave no connection. Of a name with several addresses each is told."""
+    reason = str(error.strerror) if isinstance(error, NobodyAnswered) else reason_of(error)
     if error.errno in {errno.ETIMEDOUT, errno.EBADF}:
-        return _failed(f"connection to {endpoint.name} timed out", proxy_errors.CONNECTION_TIMEOUT, 504)
-    reason = errno.errorcode.get(error.errno or 0, str(error))
-    words = {"ECONNREFUSED": "refused", "EHOSTUNREACH": "host unreachable", "ENETUNREACH": "network unreachable"}
+        text = f": {reason}" if isinstance(error, NobodyAnswered) else f" {reason}"
+        return _failed(f"connection to {endpoint.name}{text}", proxy_errors.CONNECTION_TIMEOUT, 504)
     kind = KINDS.get(error.errno or 0, proxy_errors.CONNECTION_REFUSED)
     status = 503 if kind == proxy_errors.PROXY_INTERNAL_ERROR else 502
-    return _failed(f"connection to {endpoint.name}: {words.get(reason, reason)}", kind, status)
+    return _failed(f"connection to {endpoint.name}: {reason}", kind, status)
 
 
 def _failed(

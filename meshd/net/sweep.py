@@ -64,18 +64,23 @@ class Sweeper:
 
 
 class SocketDeadline:
-    """A time limit on connecting or shaking hands: overdue, the socket is closed under whoever waits on it."""
+    """A time limit on connecting or shaking hands: overdue, its sockets are closed under whoever waits on them."""
 
-    __slots__ = ("deadline", "overdue", "sock")
+    __slots__ = ("_socks", "deadline", "overdue")
 
     def __init__(self, deadline: float, sock: socket.socket | None = None) -> None:
         self.deadline = deadline
         self.overdue = False
-        self.sock = sock
+        self._socks = [] if sock is None else [sock]
+
+    def watch(self, sock: socket.socket) -> None:
+        """Close one more."""
+        self._socks.append(sock)
 
     def sweep(self, now: float) -> None:
-        """Close the socket once its time is over."""
+        """Close what is open once its time is over."""
         if now > self.deadline and not self.overdue:
             self.overdue = True
-            if self.sock is not None and self.sock.fileno() >= 0:
-                wait.close(self.sock)
+            for sock in self._socks:
+                if sock.fileno() >= 0:
+                    wait.close(sock)

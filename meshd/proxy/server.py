@@ -24,6 +24,7 @@ from meshd.proxy.downstream_connections import ClientConnection, DownstreamConne
 from meshd.proxy.downstream_h2 import Http2Downstream
 from meshd.proxy.levels import Levels
 from meshd.proxy.listener import ConnectionLimits, Listener
+from meshd.proxy.names import Names
 from meshd.snapshot import Snapshot
 from meshd.telemetry.records import Recorder
 from meshd.telemetry.tracing import Sampler
@@ -53,6 +54,7 @@ class Server:
         "_drained",
         "_heap",
         "_listeners",
+        "_names",
         "_recorder",
         "_sockets",
         "_turning_away",
@@ -81,6 +83,8 @@ class Server:
         self.connections: set[AnyDownstream] = set()
         # Those of the snapshot, and those it replaced for as long as an exchange that began with them goes on.
         self._clusters: WeakSet[Cluster] = WeakSet(snapshot.clusters.values())
+        self._names = Names(snapshot.dialler.resolver)
+        self._names.watch(snapshot)
         self._recorder = recorder
         self._sockets = sockets
         self._listeners = {name: Listener(snapshot.plans[name], recorder, sampler, self.limits) for name in sockets}
@@ -118,8 +122,11 @@ class Server:
             self._clusters.add(cluster)
             cluster.parted = self._recorder.parted
             places = snapshot.places.get(name, ())
-            if before.clusters.get(name) is cluster and places != before.places.get(name, ()):
-                cluster.update(place.endpoint() for place in places)
+            is_new = before.clusters.get(name) is not cluster
+            if is_new or places != before.places.get(name, ()):
+                endpoints = self._names.endpoints(name, cluster, places)
+                if not is_new or self._names.watches(name):
+                    cluster.update(endpoints)
             yield
         if snapshot.identity is not before.identity:
             yield from self._expelling()
@@ -201,6 +208,9 @@ class Server:
         }
 
     async def _warm(self) -> None:
+        with trio.move_on_after(WARM_LIMIT / 2):
+            await self._names.look_up()
+            self._names.update(self.snapshot)
         with trio.move_on_after(WARM_LIMIT):
             left = iter(tuple(self.snapshot.clusters.values()))
 
@@ -220,6 +230,7 @@ class Server:
             if now > expel_at:
                 expel_at = now + EXPEL_EVERY
                 await between_requests(self._expelling())
+            self._names.update(self.snapshot)
             await self._sweep()
             self.clients.limit_new(wait.now())
             self._heap.look(self._alive, wait.now())

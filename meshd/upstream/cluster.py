@@ -324,6 +324,7 @@ def _identity(endpoint: Endpoint) -> tuple[object, ...]:
         endpoint.tls,
         endpoint.identities,
         endpoint.server_name,
+        endpoint.host,
         labels,
         endpoint.zone,
     )

@@ -150,7 +150,7 @@ def test_an_external_name_is_outside_the_mesh():
     document = service({"port": 80, "targetPort": 8080}).model_dump(by_alias=True)
     document["spec"] |= {"type": "ExternalName", "externalName": "api.test"}
     found = ports_of(Service.model_validate(document), slices=[endpoint_slice("10.0.0.1")])
-    assert found[0].places == (Place("api.test", 8080, server_name="api.test"),)
+    assert found[0].places == (Place("api.test", 8080, server_name="api.test", by_address=True),)
 
 
 def places_of(**spec):

@@ -1,63 +1,106 @@
-"""Why there is no connection, in a type that names the cause; no text decides it. Dialling that succeeds is proved with
-`upstream/connector.py`."""
+"""From an endpoint to a stream: names of several addresses, and what is said when none answers."""
 
-import errno
-import os
 import socket
 
 import pytest
+from support.background import in_background
+from support.listening import close, full, listening
 
-from meshd.core import flags
-from meshd.core.endpoint import Endpoint, Tls
+from meshd.core import flags, proxy_errors
+from meshd.core.endpoint import Endpoint
 from meshd.core.errors import Resend, UpstreamError
-from meshd.net.dial import Dialler, refusal
+from meshd.net import wait
+from meshd.net.dial import Dialler
+from meshd.net.resolver import Resolver
 from meshd.net.sweep import Sweeper
 
 
-async def failure(endpoint):
-    with pytest.raises(UpstreamError) as caught:
-        await Dialler(Sweeper(), None, 5.0).dial(endpoint)
-    return caught.value
+async def dial(endpoint, *addresses, times=1, within=5.0):
+    """The peers of so many dials, or the error; the seconds that each took."""
+    found = []
+
+    async def look_up(_host):
+        if not addresses:
+            raise OSError(-2, "Name or service not known")
+        return addresses
+
+    async def run():
+        sweeper = Sweeper()
+        wait.start(sweeper.run)
+        dialler = Dialler(sweeper, None, resolver=Resolver(look_up))
+        for _ in range(times):
+            began = wait.now()
+            try:
+                stream = await dialler.dial(endpoint, within)
+            except UpstreamError as error:
+                found.append((error, wait.now() - began))
+                continue
+            found.append((stream.sock.getpeername()[0], wait.now() - began))
+            stream.close()
+
+    await in_background(run)
+    return found
 
 
-def closed_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+@pytest.mark.parametrize(("family", "own"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+async def test_localhost_is_whichever_the_app_listens_on(family, own):
+    """Hosts files of images name both families; an app listens on one."""
+    with socket.socket(family) as listener:
+        listener.bind((own, 0))
+        listener.listen()
+        endpoint = Endpoint("localhost", listener.getsockname()[1])
+        assert [peer for peer, _ in await dial(endpoint, "::1", "127.0.0.1", times=3)] == [own] * 3
 
 
-@pytest.mark.parametrize(
-    ("number", "status", "kind"),
-    [
-        (errno.ECONNREFUSED, 502, "connection_refused"),
-        (errno.ENOENT, 502, "connection_refused"),
-        (errno.EHOSTUNREACH, 502, "destination_ip_unroutable"),
-        (errno.ENETUNREACH, 502, "destination_ip_unroutable"),
-        (errno.EACCES, 502, "destination_ip_prohibited"),
-        (errno.EPERM, 502, "destination_ip_prohibited"),
-        (errno.ETIMEDOUT, 504, "connection_timeout"),
-        (errno.EMFILE, 503, "proxy_internal_error"),
-        (errno.ENFILE, 503, "proxy_internal_error"),
-        (errno.EADDRNOTAVAIL, 503, "proxy_internal_error"),
-    ],
-)
-@pytest.mark.parametrize("name", ["10.0.0.1", "unreachable.test", "timed-out.tls-certificate.test"])
-def test_the_systems_word_is_the_cause_whatever_the_name_sounds_like(number, status, kind, name):
-    error = refusal(Endpoint(name, 80), OSError(number, os.strerror(number)))
-    assert (error.status, error.proxy_error) == (status, kind)
-    assert (error.flag, error.retry) == (flags.CONNECTION_FAILURE, Resend.UNSENT)
-    assert name in error.details
+async def test_connections_are_shared_among_the_addresses_of_a_name():
+    with listening() as first:
+        port = first.getsockname()[1]
+        with listening("127.0.0.2", port):
+            found = await dial(Endpoint("a.test", port), "127.0.0.1", "127.0.0.2", times=6)
+    assert sorted(peer for peer, _ in found) == ["127.0.0.1"] * 3 + ["127.0.0.2"] * 3
 
 
-async def test_a_closed_port_refuses():
-    assert (await failure(Endpoint("127.0.0.1", closed_port()))).proxy_error == "connection_refused"
+async def test_a_dead_first_address_costs_its_stagger_once():
+    with listening() as listener:
+        port = listener.getsockname()[1]
+        silent = full("127.0.0.3", port)
+        found = await dial(Endpoint("a.test", port), "127.0.0.3", "127.0.0.1", times=4)
+        close(silent)
+    assert [peer for peer, _ in found] == ["127.0.0.1"] * 4
+    assert sum(seconds >= 0.2 for _, seconds in found) <= 1 + sum(seconds > 1 for _, seconds in found)
 
 
-async def test_a_name_without_an_address_is_not_unreachable():
-    error = await failure(Endpoint("unreachable.invalid", 80))
-    assert (error.flag, error.proxy_error) == (flags.DNS_FAILED, "dns_error")
+async def test_an_endpoint_that_is_one_address_of_a_name_begins_with_that():
+    with listening() as first:
+        port = first.getsockname()[1]
+        with listening("127.0.0.2", port):
+            endpoint = Endpoint("127.0.0.2", port)
+            endpoint.host = "a.test"
+            found = await dial(endpoint, "127.0.0.1", "127.0.0.2", times=3)
+    assert [peer for peer, _ in found] == ["127.0.0.2"] * 3
 
 
-async def test_no_certificates_of_our_own_are_our_own_trouble():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        error = await failure(Endpoint("127.0.0.1", listener.getsockname()[1], tls=Tls.MUTUAL))
-    assert error.proxy_error == "proxy_configuration_error"
+async def test_a_failure_names_every_address_that_was_tried():
+    with listening() as listener:
+        port = listener.getsockname()[1]
+    ((error, _),) = await dial(Endpoint("a.test", port), "127.0.0.1", "127.0.0.2")
+    assert error.details == f"connection to a.test:{port}: 127.0.0.1 refused, 127.0.0.2 refused"
+    assert (error.status, error.flag, error.retry) == (502, flags.CONNECTION_FAILURE, Resend.UNSENT)
+    assert error.proxy_error == proxy_errors.CONNECTION_REFUSED
+
+
+async def test_addresses_that_say_nothing_time_out_together():
+    with listening() as listener:
+        port = listener.getsockname()[1]
+        silent = full("127.0.0.3", port) + full("127.0.0.4", port)
+        ((error, seconds),) = await dial(Endpoint("a.test", port), "127.0.0.3", "127.0.0.4", within=0.5)
+        close(silent)
+    assert error.details == f"connection to a.test:{port}: 127.0.0.3 timed out, 127.0.0.4 timed out"
+    assert (error.status, error.proxy_error) == (504, proxy_errors.CONNECTION_TIMEOUT)
+    assert seconds >= 0.5
+
+
+async def test_a_name_that_nobody_has():
+    ((error, _),) = await dial(Endpoint("a.test", 80))
+    assert error.details == "no address for a.test: Name or service not known"
+    assert (error.flag, error.proxy_error) == (flags.DNS_FAILED, proxy_errors.DNS_ERROR)

@@ -66,7 +66,6 @@ class PoolMachine(RuleBasedStateMachine):
             max_pending=st.integers(0, 3),
             warm=st.integers(0, 3),
             eager=st.booleans(),
-            prove=st.booleans(),
             idle_timeout=st.just(IDLE),
             max_lifetime=st.just(LIFETIME),
         ),
