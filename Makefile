@@ -1,5 +1,5 @@
 # Two commands matter: `make demo` runs a whole mesh on this machine, `make test` runs every test.
-# `make unit` runs the quick ones, in a quarter of a minute.
+# `make unit` runs those that take less than a quarter of a second each: half a minute, less where nothing else runs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

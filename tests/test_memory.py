@@ -40,6 +40,7 @@ def load(path):
 
 
 @pytest.mark.parametrize("write", [write_large_set, write_every_kind])
+@pytest.mark.slow
 def test_twice_the_documents_are_twice_the_work(tmp_path, write, monkeypatch):
     """Reading, checking and compiling, counted in lines: a look at every route for every service would show."""
     monkeypatch.setattr(hints, "MOST_COMPARED", 100)  # small enough that all of these sets reach it
@@ -179,6 +180,7 @@ def said(snapshot):
 
 @settings(max_examples=60)
 @given(st.lists(st.lists(st.sampled_from(sorted(PIECES)), max_size=9, unique=True), min_size=2, max_size=5))
+@pytest.mark.slow
 def test_whatever_came_before_a_generation_says_the_same(generations):
     memory, previous = Memory(), None
     for pieces in generations:

@@ -366,6 +366,7 @@ def test_problems_of_one_document_are_bounded():
 
 
 @given(st.data())
+@pytest.mark.slow
 def test_an_unknown_key_is_refused_and_its_place_named(data):
     text = http(
         "matches:\n- path:\n    value: /a\n  headers:\n  - name: a\n    value: b\nbackendRefs:\n- name: a\n  port: 1"

@@ -332,4 +332,4 @@ class Accidents(RuleBasedStateMachine):
 
 
 Accidents.TestCase.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)
-TestAccidents = Accidents.TestCase
+TestAccidents = pytest.mark.slow(Accidents.TestCase)

@@ -51,6 +51,7 @@ def checked(file, text):
 
 @given(st.data())
 @settings(max_examples=150)
+@pytest.mark.slow
 def test_text_that_was_cut_and_pasted(file, data):
     text = data.draw(st.sampled_from(TEXTS))
     for _ in range(data.draw(st.integers(1, 3))):
@@ -62,6 +63,7 @@ def test_text_that_was_cut_and_pasted(file, data):
 
 @given(st.data())
 @settings(max_examples=100)
+@pytest.mark.slow
 def test_lines_that_moved(file, data):
     lines = data.draw(st.sampled_from(TEXTS)).splitlines()
     place = data.draw(st.integers(0, len(lines) - 1))
@@ -90,6 +92,7 @@ def put(data, at, value):
 
 @given(st.data())
 @settings(max_examples=150)
+@pytest.mark.slow
 def test_values_of_other_kinds(file, data):
     documents = list(yaml.safe_load_all(data.draw(st.sampled_from(TEXTS))))
     place = data.draw(st.integers(0, len(documents) - 1))

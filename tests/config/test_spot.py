@@ -1,5 +1,6 @@
 """Positions: found by path, and packed for another process."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,7 @@ trees = st.recursive(
 
 
 @given(trees)
+@pytest.mark.slow
 def test_positions_travel_packed(spot):
     assert Spot.unpack(spot.pack()) == spot
 

@@ -109,6 +109,7 @@ def test_what_re2_does_not_take_is_told_with_its_reason(pattern, said, reason):
         (r"(\w+\s?)*!", b"word " * 12_000),
     ],
 )
+@pytest.mark.slow
 def test_no_value_makes_a_pattern_take_long(pattern, value):
     matches = compile_regex(pattern)
     began = time.perf_counter()

@@ -73,6 +73,7 @@ def test_authorization_is_explained_as_it_happens(drawn, mode, question):
 
 @given(policies, inbounds)
 @settings(max_examples=30)
+@pytest.mark.slow
 def test_changes_of_an_inbound_request_do_what_they_say(drawn, question):
     world = guarded(drawn, "STRICT")
     found = explain(world, question)

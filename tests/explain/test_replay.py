@@ -60,6 +60,7 @@ def test_unchanged_routes_change_nothing(drawn, questions):
 
 @given(policies, policies, modes, inbounds)
 @settings(max_examples=100)
+@pytest.mark.slow
 def test_what_changes_is_what_the_engine_decides_otherwise(before, after, mode, question):
     old, new = guarded(before, mode), guarded(after, mode)
     line = log_line(old, question)
@@ -276,6 +277,7 @@ def run(world, asks):
 
 @given(documents(), requests, requests, st.randoms())
 @settings(max_examples=60)
+@pytest.mark.slow
 def test_unchanged_documents_change_nothing(drawn, before, asks, random):
     """Whatever came before the log begins, and in whatever order its lines are."""
     texts = (*WEB, mtls("PERMISSIVE"), *drawn)
@@ -296,6 +298,7 @@ def kind_of(line):
 
 @given(documents(), documents(), requests)
 @settings(max_examples=60)
+@pytest.mark.slow
 def test_what_is_told_is_what_the_engine_does(old_texts, new_texts, asks):
     """Where the replay is sure, the engine under the new documents decides so."""
     old, new = (world_of(*WEB, mtls("PERMISSIVE"), *texts, **OUTSIDE) for texts in (old_texts, new_texts))

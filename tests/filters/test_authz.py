@@ -165,6 +165,7 @@ def naive(given_policies, request):
 
 @settings(max_examples=120)
 @given(st.lists(policies, max_size=4), st.lists(requests, min_size=1, max_size=5))
+@pytest.mark.slow
 def test_policies_decide_as_the_naive_reading(given_policies, several):
     built = [
         policy(*documents, action=action, name=f"p{place}", annotations={"istio.io/dry-run": "true"} if dry else None)

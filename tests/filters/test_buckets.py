@@ -141,6 +141,7 @@ def hurry(buckets):
     return sum(not buckets.take(KEY, HOURLY, 1.0) for _ in range(HOURLY.burst))
 
 
+@pytest.mark.slow
 def test_no_taking_is_lost_however_two_processes_hurry():
     """As many as can at the same time: all that is over is one token that both saw last."""
     for _ in range(20):

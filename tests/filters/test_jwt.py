@@ -229,6 +229,7 @@ def test_a_remembered_token_still_expires():
     assert send(made, bearer(good))[0].token
 
 
+@pytest.mark.slow
 def test_what_is_remembered_is_bounded_and_only_good():
     made = chain()
     authenticator = made.on_request[0].__self__

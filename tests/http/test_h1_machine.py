@@ -1,5 +1,6 @@
 """A pipelined connection, in any order of events: requests in order, replies in order, an end when it must."""
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -117,5 +118,5 @@ class Pipeline(RuleBasedStateMachine):
             assert self.over
 
 
-TestPipeline = Pipeline.TestCase
+TestPipeline = pytest.mark.slow(Pipeline.TestCase)
 TestPipeline.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -4,6 +4,7 @@ Each end has one step at a time: it sends, reads, resets, or changes how much it
 everything crosses everything. hyper-h2 ends the connection when it is sent more than it granted, and so do we.
 """
 
+import pytest
 from h2.settings import SettingCodes
 from hypothesis import settings, stateful
 from hypothesis import strategies as st
@@ -234,11 +235,11 @@ class FlowOfOtherServer(FlowOfServer):
 
 
 steps = settings(max_examples=25, stateful_step_count=50, deadline=None)
-TestFlow = Flow.TestCase
+TestFlow = pytest.mark.slow(Flow.TestCase)
 TestFlow.settings = steps
-TestFlowOfServer = FlowOfServer.TestCase
+TestFlowOfServer = pytest.mark.slow(FlowOfServer.TestCase)
 TestFlowOfServer.settings = steps
-TestFlowOfOther = FlowOfOther.TestCase
+TestFlowOfOther = pytest.mark.slow(FlowOfOther.TestCase)
 TestFlowOfOther.settings = steps
-TestFlowOfOtherServer = FlowOfOtherServer.TestCase
+TestFlowOfOtherServer = pytest.mark.slow(FlowOfOtherServer.TestCase)
 TestFlowOfOtherServer.settings = steps

@@ -158,9 +158,9 @@ class TwoFastSessions(TwoSessions):
 
 
 steps = settings(max_examples=25, stateful_step_count=40, deadline=None)
-TestTwoSessions = TwoSessions.TestCase
+TestTwoSessions = pytest.mark.slow(TwoSessions.TestCase)
 TestTwoSessions.settings = steps
-TestTwoFastSessions = TwoFastSessions.TestCase
+TestTwoFastSessions = pytest.mark.slow(TwoFastSessions.TestCase)
 TestTwoFastSessions.settings = steps
 
 

@@ -37,6 +37,7 @@ def descriptors():
 
 
 @given(MESSAGES)
+@pytest.mark.slow
 def test_what_goes_in_comes_out_in_order(messages):
     ours, theirs = pair()
     assert all(ours.send(*message) for message in messages)

@@ -54,6 +54,7 @@ def test_nothing_is_collected_meanwhile_and_what_stays_is_set_apart(counted_coll
     assert gc.get_freeze_count() - frozen >= len(kept)
 
 
+@pytest.mark.slow
 def test_of_a_small_change_nothing_is_set_apart(counted_collections):
     gc.collect()
     frozen = gc.get_freeze_count()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support.supervised import Running, ask, group_members, is_refused, kill, wait_until
 
+pytestmark = pytest.mark.slow  # real processes
 PROGRAM = Path(__file__).with_name("program.py")
 PLAIN = """
 apiVersion: security.istio.io/v1

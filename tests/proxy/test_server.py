@@ -69,6 +69,7 @@ def test_a_cluster_that_a_reload_replaced_and_nobody_uses_is_forgotten():
         gc.enable()
 
 
+@pytest.mark.slow
 def test_a_swap_serves_at_its_first_step_and_has_no_long_one():
     """Counted in lines: a step is about one cluster, however many there are."""
     first = [cluster_of_one_connection()[0] for _ in range(40)]

@@ -80,6 +80,7 @@ def naive(wanted, head):
 
 @settings(max_examples=150)
 @given(st.lists(matches(), max_size=8), st.lists(requests(), min_size=1, max_size=8))
+@pytest.mark.slow
 def test_the_table_answers_as_the_naive_search(wanted, heads):
     table = table_of(wanted)
     for head in heads:

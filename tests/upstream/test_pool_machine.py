@@ -7,6 +7,7 @@ of it waits, then compares the pool with what the machine itself saw: who holds 
 from functools import partial
 from random import Random
 
+import pytest
 import trio
 import trio.testing
 from hypothesis import settings
@@ -373,4 +374,4 @@ class PoolMachine(RuleBasedStateMachine):
 
 
 PoolMachine.TestCase.settings = settings(max_examples=2 * settings().max_examples, stateful_step_count=30)
-TestPool = PoolMachine.TestCase
+TestPool = pytest.mark.slow(PoolMachine.TestCase)
