@@ -130,7 +130,7 @@ def test_a_client_that_is_gone_is_told_from_one_that_waits(watched, how, halved)
     """It shut its direction first, or did not; then its process let go of the socket, in whichever way."""
     client, path = RawClient(watched.address), f"/{how}-{halved}"
     with client:
-        client.send((GET % 1).replace(b"/1", path.encode()))
+        client.send((GET % 1).replace(b"/1 ", path.encode() + b" ", 1))
         if halved:
             client.end()
         assert watched.began.wait(10)
