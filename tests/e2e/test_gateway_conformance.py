@@ -95,7 +95,8 @@ class Deployed:
 
     def _write(self, manifests) -> tuple[str, ...]:
         """One document file, so that its replacement is one change."""
-        self._mesh.policy("applied", "\n---\n".join((HOME / name).read_text() for name in manifests))
+        text = "\n---\n".join((HOME / name).read_text() for name in manifests)
+        self._mesh.policy("applied", text or "{apiVersion: v1, kind: List, items: []}")
         return tuple(manifests)
 
     def _generations(self, sidecar) -> list[int]:
