@@ -93,11 +93,12 @@ class Fetched:
 class KeySets:
     """Every key set that the documents name by a URI, and no other."""
 
-    __slots__ = ("_asked", "_sets", "version")
+    __slots__ = ("_asked", "_sets", "_threads", "version")
 
     def __init__(self, known: FetchedKeys) -> None:
         self._sets = {uri: Fetched(text) for uri, text in known.texts.items()}
         self._asked = trio.Event()
+        self._threads = trio.CapacityLimiter(MAX_SETS)  # of their own: those that hang keep nobody else from one
         self.version = known.version  # greater by one with every change
 
     def fetched(self) -> FetchedKeys:
@@ -143,7 +144,9 @@ class KeySets:
         known = self._sets[uri]
         try:
             with trio.fail_after(2 * seconds):
-                answer = await trio.to_thread.run_sync(fetch, uri, seconds, abandon_on_cancel=True)
+                answer = await trio.to_thread.run_sync(
+                    fetch, uri, seconds, abandon_on_cancel=True, limiter=self._threads
+                )
         except (FetchError, trio.TooSlowError) as error:
             known.fail(trio.current_time())
             kept = "the last ones stay" if known.text else "its tokens are refused"

@@ -1,9 +1,12 @@
 """Keys are fetched when they are due or wanted, and kept while they cannot be had."""
 
 import json
+from itertools import pairwise
 
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 from support.origin import Origin
 from support.processes import free_port
 from support.tokens import key_set, public
@@ -171,6 +174,26 @@ def test_a_set_that_is_wanted_is_due_but_never_sooner_than_the_pause():
     fetched.fail(now + PAUSE)
     fetched.want()
     assert fetched.due == now + PAUSE + 2 * AGAIN  # an issuer that is away is not asked more often for it
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 30), st.sampled_from(["want", "succeed", "fail"]), st.floats(0, 100)), max_size=200)
+)
+def test_whatever_strangers_and_issuers_do_a_set_is_fetched_at_a_bounded_rate(events):
+    fetched, now, began = Fetched(), 0.0, []
+    for pause, event, lifetime in events:
+        now += pause
+        if event == "want":
+            fetched.want()
+        if fetched.due <= now:
+            began.append((now, fetched.failures))
+            fetched.begin(now)
+            if event == "fail":
+                fetched.fail(now)
+            else:
+                fetched.succeed(Answer("a", lifetime), now)
+    for (before, _), (after, failures) in pairwise(began):
+        assert after - before >= (AGAIN if failures else min(SOONEST, PAUSE)) - 1e-6
 
 
 async def test_sets_are_kept_while_they_cannot_be_had():
