@@ -50,7 +50,8 @@ class Admission:
             if not selects(policy, scope):
                 continue
             self._selected.append(document)
-            name, memory = f"{policy.namespace}/{policy.name} port {scope.port}", self._memory.rules
+            behind = " behind proxies" if scope.trusts_proxies else ""
+            name, memory = f"{policy.namespace}/{policy.name} port {scope.port}{behind}", self._memory.rules
             rules = memory.find(name, (policy,))
             if rules is None:
                 made = yield from compiling_rules(policy, scope)

@@ -266,6 +266,7 @@ class _Compiler:
                 pseudonym=self._workload.name + b"-in",
                 uri=self._workload.proxy.spiffe_id.encode(),
                 owned=OwnedFields(self._admission.written_fields(scope)),
+                trusted_proxies=self._workload.proxy.spec.num_trusted_proxies or 0,
             ),
             clusters=self._clusters.built,
             services={},

@@ -59,6 +59,7 @@ class Workload:
             port=port,
             trust_domain=self.trust_domain,
             root_namespace=ROOT_NAMESPACE,
+            trusts_proxies=self.proxy.spec.num_trusted_proxies is not None,
         )
 
     def mistake(self, field: str, given: str, expected: str) -> ConfigError:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from meshd.config.authorization_check import admits_nobody_without_certificates, check_authorization
 from meshd.config.bootstrap import LoadedProxy
+from meshd.config.client_check import check_clients
 from meshd.config.destinations import Destinations
 from meshd.config.documents import Document, Documents
 from meshd.config.errors import Path, Problem, field_name, quote
@@ -28,6 +29,7 @@ def cross_check(documents: Documents, loaded: LoadedProxy | None = None) -> list
         *_targets(documents, destinations),
         *_endpoints(documents, destinations),
         *check_workloads(documents, loaded),
+        *check_clients(documents, loaded),
     ]
     if loaded is not None:
         problems += _proxy(loaded, documents, destinations)

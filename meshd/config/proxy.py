@@ -135,7 +135,11 @@ class PathNormalization(Model):
 
 
 class ProxySpec(Model):
-    """Everything about one sidecar that is not a policy."""
+    """Everything about one sidecar that is not a policy.
+
+    `numTrustedProxies` is how many proxies in front of this sidecar add to X-Forwarded-For what is true: the client is
+    the address that stands so many from the right. 0: none does, the client is who connects.
+    """
 
     workers: Workers = 1
     drain: Duration = 10.0
@@ -146,6 +150,7 @@ class ProxySpec(Model):
     downstream: Downstream = Field(default_factory=Downstream)
     policies: Many[Text] = ("policies/",)
     telemetry: Annotated[Telemetry | None, Nullable()] = Field(default_factory=Telemetry)
+    num_trusted_proxies: Annotated[int | None, Field(ge=0, le=64)] = None
     path_normalization: PathNormalization = Field(default_factory=PathNormalization)
     extension_providers: Annotated[Many[ExtensionProvider], Field(max_length=64)] = ()
 

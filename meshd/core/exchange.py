@@ -69,6 +69,7 @@ class Exchange:
         "attempts",  # list[Attempt]
         "bytes_received",  # int: body octets from the client
         "bytes_sent",  # int: body octets to the client
+        "client",  # str: the client's address by trusted proxies; empty for the peer's
         "cluster",  # str: name of the cluster the split took, empty before
         "deadline",  # float: monotonic, overall, retries included; inf for none
         "delay",  # float: seconds an injected fault asks for
@@ -105,6 +106,7 @@ class Exchange:
         self.responded = 0.0
         self.route: Route | None = None
         self.rpc: Rpc | None = None
+        self.client = ""
         self.cluster = ""
         self.verdict: Verdict | None = None
         self.attempts: list[Attempt] = []

@@ -19,6 +19,7 @@ from meshd.core.head import Headers, RequestHead
 from meshd.core.peer import Peer
 from meshd.core.token import Claim, Token
 from meshd.explain.question import peer_named
+from meshd.http.forwarded_for import client_address
 from meshd.http.target import read_path
 from meshd.net.tls import Mode
 from meshd.snapshot import Plan
@@ -80,6 +81,9 @@ class Logged:
         self.at = _moment(text_of(line, "start_time"))  # None when it cannot be read
         self.head = _head(line, self.facts, plan)
         self.exchange = Exchange(self.head, _peer(line, plan), self.at or 0.0, inbound=self.inbound)
+        if trusted := plan.forwarding.trusted_proxies:
+            forwarded_for = text_of(line, "x_forwarded_for").encode()
+            self.exchange.client = client_address(forwarded_for, self.exchange.peer.address, trusted)
         self.claims = _claims(text_of(self.facts, "claims"))
         # Of a listener that looks for tokens, the log says so; of one that does not, nobody knows.
         without = self.facts.get("token") == "" or self.details == NONE_SHOWN

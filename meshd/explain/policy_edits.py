@@ -12,6 +12,7 @@ from meshd.filters.attributes import (
     look_account,
     look_address,
     look_authority,
+    look_client,
     look_method,
     look_namespace,
     look_principal,
@@ -28,7 +29,7 @@ LOOKS: Final[Mapping[str, Look]] = {
     "serviceAccounts": look_account,
     "trustDomains": look_trust_domain,
     "ipBlocks": look_address,
-    "remoteIpBlocks": look_address,
+    "remoteIpBlocks": look_client,
     "hosts": look_authority,
     "methods": look_method,
     "paths": lambda exchange: exchange.head.path,
@@ -39,7 +40,7 @@ KEYS: Final[Mapping[str, Look]] = {
     "source.serviceAccount": look_account,
     "source.trustDomain": look_trust_domain,
     "source.ip": look_address,
-    "remote.ip": look_address,
+    "remote.ip": look_client,
 }
 
 

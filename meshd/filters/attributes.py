@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from meshd.core.exchange import Exchange
+from meshd.http.forwarded_for import addresses
 
 Look = Callable[[Exchange], bytes]
 SEPARATOR = b"\0"  # between issuer and subject of a token: a slash may be in either
@@ -51,8 +52,20 @@ def look_trust_domain(exchange: Exchange) -> bytes:
 
 
 def look_address(exchange: Exchange) -> bytes:
-    """The address of the peer: the physical one, for no proxy in front of us is trusted to name another."""
+    """The address of the peer: the physical one."""
     return exchange.peer.address.encode()
+
+
+def look_client(exchange: Exchange) -> bytes:
+    """The address of the client, by trusted proxies."""
+    return (exchange.client or exchange.peer.address).encode()
+
+
+def look_possible_clients(exchange: Exchange) -> list[bytes]:
+    """Every address that may be the client's while nobody said which proxies are trusted; empty for what is none."""
+    peer = exchange.peer.address
+    named = addresses(exchange.head.get(b"x-forwarded-for") or peer.encode(), peer)
+    return [each.encode() for each in dict.fromkeys((peer, *named))]
 
 
 def look_local_address(exchange: Exchange) -> bytes:

@@ -19,11 +19,13 @@ from meshd.filters.attributes import (
     look_address,
     look_authority,
     look_claim,
+    look_client,
     look_local_address,
     look_method,
     look_namespace,
     look_nothing,
     look_path,
+    look_possible_clients,
     look_principal,
     look_server_name,
     look_subjects,
@@ -96,9 +98,9 @@ def _failure(checks: tuple[Check, ...], exchange: Exchange) -> tuple[int, Check]
 
 
 def compile_rule(rule: Rule, namespace: str, scope: Scope, *, deny: bool) -> CompiledRule:
-    """`namespace` is the policy's own; `deny` decides how repeated headers count."""
+    """`namespace` is the policy's own; `deny` decides how several values count: of a header, or of the client."""
     return CompiledRule(
-        sources=tuple(tuple(_source(each.source, namespace, scope)) for each in rule.from_),
+        sources=tuple(tuple(_source(each.source, namespace, scope, deny=deny)) for each in rule.from_),
         operations=tuple(tuple(_operation(each.operation, scope)) for each in rule.to),
         conditions=tuple(check for each in rule.when for check in _condition(each, namespace, scope, deny=deny)),
     )
@@ -125,7 +127,7 @@ def _shown(values: tuple[str, ...]) -> str:
     return "[" + ", ".join(f'"{value}"' for value in values) + "]"
 
 
-def _source(source: Source, namespace: str, scope: Scope) -> Iterator[Check]:
+def _source(source: Source, namespace: str, scope: Scope, *, deny: bool) -> Iterator[Check]:
     def principals(values: tuple[str, ...]) -> BytesTest:
         return compile_strings(tuple(each for value in values for each in with_aliases(value, scope)))
 
@@ -139,9 +141,8 @@ def _source(source: Source, namespace: str, scope: Scope) -> Iterator[Check]:
     yield from _pair("serviceAccounts", source.service_accounts, source.not_service_accounts, accounts, look_account)
     yield from _pair("trustDomains", source.trust_domains, source.not_trust_domains, compile_strings, look_trust_domain)
     yield from _pair("ipBlocks", source.ip_blocks, source.not_ip_blocks, compile_blocks, look_address)
-    yield from _pair(
-        "remoteIpBlocks", source.remote_ip_blocks, source.not_remote_ip_blocks, compile_blocks, look_address
-    )
+    names = "remoteIpBlocks", "notRemoteIpBlocks"
+    yield from _of_client(names, (source.remote_ip_blocks, source.not_remote_ip_blocks), scope, deny=deny)
 
 
 def _operation(operation: Operation, scope: Scope) -> Iterator[Check]:
@@ -161,7 +162,9 @@ def _condition(condition: Condition, namespace: str, scope: Scope, *, deny: bool
         else:
             yield from _header(key, name, (wanted, unwanted), deny=deny)
         return
-    if key in ("source.ip", "remote.ip", "destination.ip"):
+    if key == "remote.ip":
+        yield from _of_client((f"{key} values", f"{key} notValues"), (wanted, unwanted), scope, deny=deny)
+    elif key in ("source.ip", "destination.ip"):
         look = look_local_address if key == "destination.ip" else look_address
         yield from _named(key, wanted, unwanted, compile_blocks, look)
     elif key == "source.principal":
@@ -217,6 +220,28 @@ def _of_token(
     if unwanted:
         no = test(unwanted)
         yield Check(f"{names[1]}: {_shown(unwanted)}", lambda x: not any(map(no, look(x))), shown)
+
+
+def _of_client(
+    names: tuple[str, str], pair: tuple[tuple[str, ...], tuple[str, ...]], scope: Scope, *, deny: bool
+) -> Iterator[Check]:
+    """Whether the client is within blocks. While nobody said which proxies are trusted, each address that is named may
+    be its own: one is enough to deny, and all are needed to allow."""
+    some = any if deny else all
+
+    def look(exchange: Exchange) -> list[bytes]:
+        return [look_client(exchange)] if scope.trusts_proxies else look_possible_clients(exchange)
+
+    def shown(exchange: Exchange) -> bytes:
+        return b", ".join(look(exchange))
+
+    wanted, unwanted = pair
+    if wanted:
+        yes = compile_blocks(wanted)
+        yield Check(f"{names[0]}: {_shown(wanted)}", lambda x: some(map(yes, look(x))), shown)
+    if unwanted:
+        no = compile_blocks(unwanted)
+        yield Check(f"{names[1]}: {_shown(unwanted)}", lambda x: some(not no(each) for each in look(x)), shown)
 
 
 def _header(key: str, name: bytes, pair: tuple[tuple[str, ...], tuple[str, ...]], *, deny: bool) -> Iterator[Check]:

@@ -14,3 +14,4 @@ class Scope:
     trust_domain: str = "cluster.local"
     aliases: tuple[str, ...] = ()
     root_namespace: str = "istio-system"
+    trusts_proxies: bool = False  # whether somebody said how many proxies in front are trusted, be it none

@@ -29,6 +29,7 @@ class Forwarding:
     pseudonym: bytes  # in Via
     uri: bytes = b""  # our own SPIFFE ID, for x-forwarded-client-cert
     owned: OwnedFields = field(default_factory=OwnedFields)
+    trusted_proxies: int = 0  # in front of us, which are believed what they say of the client
 
 
 class Hop:
@@ -39,7 +40,7 @@ class Hop:
     def __init__(self, peer: Peer, forwarding: Forwarding) -> None:
         address = peer.address.encode()
         own_app = not forwarding.inbound and address.startswith((b"127.", b"::1"))
-        self.trusted = not forwarding.inbound or bool(peer.principal)
+        self.trusted = not forwarding.inbound or bool(peer.principal) or forwarding.trusted_proxies > 0
         self.address = b"" if own_app else address  # to add to X-Forwarded-For
         self.scheme = b"https" if peer.tls else b""
         self.pseudonym = forwarding.pseudonym

@@ -13,6 +13,7 @@ from meshd.core.exchange import Exchange
 from meshd.core.head import RequestHead, ResponseHead
 from meshd.core.peer import Peer
 from meshd.core.reply import Reply
+from meshd.http.forwarded_for import client_address
 from meshd.http.forwarding import Hop, prepare
 from meshd.http.grpc import begin_rpc, is_grpc
 from meshd.http.render import render_reply
@@ -60,9 +61,18 @@ class Listener:
         first = attempt_span_id(trace.span_id, 1)
         parent = format_traceparent(trace.trace_id, first, sampled=trace.sampled)
         exchange.request_id = prepare(head, hop, parent)
+        if plan.forwarding.trusted_proxies:
+            self._find_client(exchange)
         if head.forms is not None and (fault := plan.paths.apply(head)):
             exchange.refusal = malformed(fault)
         return exchange
+
+    def _find_client(self, exchange: Exchange) -> None:
+        """Who is behind the proxies in front of us."""
+        forwarded_for, peer = exchange.head.get(b"x-forwarded-for"), exchange.peer.address
+        exchange.client = client_address(forwarded_for, peer, self.plan.forwarding.trusted_proxies)
+        if exchange.client != peer:
+            exchange.note("client_address", exchange.client)
 
     def begin_unparsed(self, peer: Peer, now: float) -> Exchange:
         """An exchange for bytes that are not a request, so that they are accounted for like one."""

@@ -93,7 +93,7 @@ def server_attributes(record: Record) -> Attributes:
             "network.protocol.version": record.protocol,
             "network.peer.address": record.peer.address,
             "network.peer.port": record.peer.port,
-            "client.address": record.peer.address,
+            "client.address": record.facts.get("client_address") or record.peer.address,
             "server.address": host,
             "server.port": port if host else None,
             "http.route": record.template,

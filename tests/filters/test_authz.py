@@ -1,6 +1,7 @@
 """Istio's order of policies, and a verdict that says why."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -395,3 +396,53 @@ def test_a_condition_on_the_path_sees_every_reading():
     exchange = exchange_of(target="/?x=1")
     read_path(exchange.head, b"/a/..%2Fadmin")
     assert not Authorizer([policy({"when": when}, action="DENY")], SCOPE).decide(exchange).allowed
+
+
+# -- the client --------------------------------------------------------------------------------------------------------
+
+NETWORK = ["203.0.113.0/24"]
+SAYING = replace(SCOPE, trusts_proxies=True)
+
+
+def client_verdict(field, action, forwarded_for, *, scope=SCOPE, client=""):
+    exchange = exchange_of(headers=[("x-forwarded-for", forwarded_for)] if forwarded_for else [], peer=peer())
+    exchange.client = client
+    when = [{"key": "remote.ip", "values" if field == "remoteIpBlocks" else "notValues": NETWORK}]
+    verdicts = {
+        Authorizer([policy(each, action=action)], scope).decide(exchange).allowed
+        for each in (rule({field: NETWORK}), {"when": when})
+    }
+    (verdict,) = verdicts
+    return verdict
+
+
+@pytest.mark.parametrize(
+    ("forwarded_for", "some_within", "some_without"),
+    [
+        ("", False, True),
+        ("10.0.0.1", False, True),
+        ("203.0.113.9, 10.0.0.1", True, True),
+        ("192.0.2.1, 10.0.0.1", False, True),
+        ("203.0.113.9, 192.0.2.1, 10.0.0.1", True, True),
+        ("203.0.113.9:80, 10.0.0.1", True, True),
+        ("nonsense, 10.0.0.1", False, True),
+    ],
+)
+def test_without_a_word_on_proxies_every_address_may_be_the_clients(forwarded_for, some_within, some_without):
+    """remoteIpBlocks was another name for ipBlocks: in a mesh, where each peer is a sidecar, it never denied."""
+    assert client_verdict("remoteIpBlocks", "DENY", forwarded_for) is not some_within
+    assert client_verdict("notRemoteIpBlocks", "DENY", forwarded_for) is not some_without
+    assert client_verdict("remoteIpBlocks", "ALLOW", forwarded_for) is not some_without
+    assert client_verdict("notRemoteIpBlocks", "ALLOW", forwarded_for) is not some_within
+
+
+@pytest.mark.parametrize(("client", "within"), [("203.0.113.9", True), ("192.0.2.1", False), ("", False)])
+def test_with_trusted_proxies_the_client_is_one_address(client, within):
+    for field, action, matches in (
+        ("remoteIpBlocks", "DENY", within),
+        ("notRemoteIpBlocks", "DENY", not within),
+        ("remoteIpBlocks", "ALLOW", within),
+        ("notRemoteIpBlocks", "ALLOW", not within),
+    ):
+        allowed = client_verdict(field, action, "203.0.113.1, 10.0.0.1", scope=SAYING, client=client)
+        assert allowed is (matches == (action == "ALLOW"))
