@@ -101,6 +101,7 @@ def check_workloads(documents: Documents, loaded: LoadedProxy | None) -> Iterato
         for policy, selector, at in _selecting(documents):
             yield from _selects_nobody(policy, selector, at, known)
     yield from _of_waypoints(documents)
+    yield from _without_account(documents)
     if loaded is not None:
         yield from _admits_everybody(documents, loaded)
 
@@ -180,6 +181,19 @@ def _of_waypoints(documents: Documents) -> Iterator[Problem]:
             if ref.kind in ("Service", "ServiceEntry"):
                 expected = f"a policy for a {ref.kind} is a waypoint's: no sidecar acts on it"
                 yield warning(policy, ("spec", *at), expected, "use 'selector'")
+
+
+def _without_account(documents: Documents) -> Iterator[Problem]:
+    """Endpoints of the mesh that may prove to be somebody else than their service."""
+    for entry in documents.service_entries:
+        spec = entry.model.spec
+        if spec.location != "MESH_INTERNAL" or spec.subject_alt_names:
+            continue
+        for place, endpoint in enumerate(spec.endpoints):
+            if not endpoint.service_account:
+                expected = "no serviceAccount: no document says whose certificate must be found here"
+                remedy = "name the account that runs it, or the identities of all in 'subjectAltNames'"
+                yield warning(entry, ("spec", "endpoints", place), expected, remedy, repr(endpoint.address))
 
 
 def _admits_everybody(documents: Documents, loaded: LoadedProxy) -> Iterator[Problem]:

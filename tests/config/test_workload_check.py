@@ -159,3 +159,19 @@ def test_a_workload_that_no_allow_selects_is_told(found, texts):
 def test_a_workload_that_names_its_callers_is_left_alone(found, text):
     assert found(text, spec=IN) == []
     assert found(spec="outbound: [{listen: '127.0.0.1:0'}]") == []
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("location: MESH_INTERNAL", ["spec.endpoints[0]", "spec.endpoints[2]"]),
+        ("location: MESH_INTERNAL\nsubjectAltNames: ['spiffe://cluster.local/ns/ns/sa/b']", []),
+        ("location: MESH_EXTERNAL", []),
+    ],
+)
+def test_an_endpoint_of_the_mesh_names_its_account(found, more, told):
+    addresses = "[{address: 10.0.0.1}, {address: 10.0.0.2, serviceAccount: b}, {address: 10.0.0.3}]"
+    spec = f"hosts: [a.test]\nresolution: STATIC\nendpoints: {addresses}\n{more}"
+    problems = found(text_of("ServiceEntry", "networking.istio.io/v1", spec))
+    assert [problem.field for problem in problems] == told
+    assert all("serviceAccount" in problem.message for problem in problems)
