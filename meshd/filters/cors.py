@@ -1,11 +1,12 @@
 """CORS: preflights answered, responses marked for browsers (Gateway API HTTPCORSFilter, WHATWG Fetch).
 
-A preflight, which must match the rule like any request, is answered here with 204, before limits and faults are asked;
+A preflight, which must match the rule like any request, is answered here with 200, before limits and faults are asked;
 one from an origin that is not allowed gets no access-control fields, on which the browser gives up. What the app says
 itself about access control is replaced for allowed origins, and left alone for others. An answer of our own within the
 rule is marked like any other, so that a page sees a 429 or 503 for what it is. Every answer of the rule says that it
 depends on the origin, those to requests without one too: a cache must not give them to the origins that are allowed
-(Fetch, "CORS protocol and HTTP caches").
+(Fetch, "CORS protocol and HTTP caches"). Where the standard leaves a choice (200 or 204, `*` or the origin itself), it
+is taken as Envoy does, which every version of the conformance suite accepts.
 """
 
 import re
@@ -41,7 +42,7 @@ def request_step(cors: Cors) -> RequestStep:
         exchange.asked.marks.append(mark)
         if origin is None or head.method != b"OPTIONS" or head.get(b"access-control-request-method") is None:
             return None
-        return Reply(204, details="cors_preflight", headers=tuple(preflight(head)) if allow else ())
+        return Reply(200, details="cors_preflight", headers=tuple(preflight(head)) if allow else ())
 
     return step
 
@@ -94,9 +95,9 @@ def _preflight(cors: Cors) -> Callable[[RequestHead], Headers]:
 
 
 def _origins(cors: Cors) -> Callable[[bytes], bytes]:
-    """What to allow for an origin: itself, `*`, or nothing."""
+    """What to allow for an origin: itself or nothing. Not `*`, for every answer says that it depends on the origin."""
     if "*" in cors.allow_origins:
-        return (lambda origin: origin) if cors.allow_credentials else (lambda _: b"*")
+        return lambda origin: origin
     tests = [_origin(pattern) for pattern in cors.allow_origins]
 
     def allowed(origin: bytes) -> bytes:

@@ -55,7 +55,7 @@ def test_cors_acts_on_both_ways():
     head = ResponseHead(200)
     for step in chain.on_response:
         step(exchange, head)
-    assert head.headers == [(b"access-control-allow-origin", b"*"), (b"vary", b"origin")]
+    assert head.headers == [(b"access-control-allow-origin", b"https://a.test"), (b"vary", b"origin")]
 
 
 def mirror(name, **share):
