@@ -164,6 +164,15 @@ class Board:
         self._cells[0] = deadline
 
     @property
+    def is_replaced(self) -> bool:
+        """Whether another fleet serves meanwhile, so that nobody waits for the end of this one."""
+        return bool(self._cells[4])
+
+    @is_replaced.setter
+    def is_replaced(self, replaced: bool) -> None:
+        self._cells[4] = float(replaced)
+
+    @property
     def log_counts(self) -> tuple[int, int]:
         """Log lines that the supervisor dropped, and coalesced."""
         return int(self._cells[1]), int(self._cells[2])

@@ -89,9 +89,9 @@ class ServerPath:
         """Let an app that was told to end see that we hold nothing."""
         self._server.part_from_app()
 
-    async def drain(self, deadline: float) -> None:
+    async def drain(self, deadline: float, is_replaced: Callable[[], bool]) -> None:
         """Stop accepting, and end what is left at the deadline."""
-        await self._server.drain(deadline)
+        await self._server.drain(deadline, is_replaced)
 
     async def adopt(self, accepted: Accepted, is_overtaken: Callable[[], bool]) -> None:
         """Compile, then swap, between requests. Raises ConfigError and `Overtaken`, and goes on under the snapshot it

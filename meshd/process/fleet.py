@@ -173,6 +173,15 @@ class Fleet:
                 self._kernel.kill(child.pid, signal.SIGTERM)
         self._settle(now)
 
+    def give_over(self, now: float, deadline: float) -> None:
+        """The same, but with another fleet in its place: idle clients may take their time."""
+        self.board.is_replaced = True
+        self.drain(now, deadline)
+
+    def hasten(self) -> None:
+        """Somebody does wait for its end: idle clients are let go now."""
+        self.board.is_replaced = False
+
     def announce_drain(self, deadline: float) -> None:
         """Say on the board that the end has begun: readiness is refused from this moment."""
         self.board.drain_deadline = deadline

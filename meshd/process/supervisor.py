@@ -214,10 +214,12 @@ class Supervisor:
         assert self.fleet is not None
         if fresh.stage is Stage.SERVING:
             before, self.fleet, self._next = self.fleet, fresh, None
+            for older in self._old:
+                older.hasten()  # one beside the new is enough
             self._old.append(before)
             before.tell("retire")
             before.listeners.close(keep=fresh.listeners)
-            before.drain(now, now + before.accepted.drain)
+            before.give_over(now, now + before.accepted.drain)
             log.info("the new bootstrap serves; %d processes of the old one drain", len(before.children))
         elif fresh.is_over:
             log.error("the new bootstrap could not serve: the old one goes on")
@@ -323,6 +325,7 @@ class Supervisor:
         self._drain_deadline = now + fleet.accepted.drain
         for each in self._fleets():
             each.announce_drain(self._drain_deadline)
+            each.hasten()
         if self._next is not None:
             self._next.listeners.close(keep=fleet.listeners)
             self._next.end(now)

@@ -65,7 +65,7 @@ class DataPath(Protocol):
     def part_from_app(self) -> None:
         """The app was told to end, and still serves: hold no connection to it that is idle. Called again and again."""
 
-    async def drain(self, deadline: float) -> None:
+    async def drain(self, deadline: float, is_replaced: Callable[[], bool]) -> None:
         """Stop accepting, let exchanges end until `deadline` (of this loop's clock), then end what is left."""
 
     async def adopt(self, accepted: Accepted, is_overtaken: Callable[[], bool]) -> None:
@@ -162,7 +162,8 @@ class Worker:
                 return
             self._start.row.show(Phase.DRAINING, os.getpid())
             deadline = self._start.board.drain_deadline or monotonic() + self._accepted.drain
-            await self._path.drain(trio.current_time() + deadline - monotonic())
+            board = self._start.board
+            await self._path.drain(trio.current_time() + deadline - monotonic(), lambda: board.is_replaced)
             async for _ in asked:
                 pass  # the answer stays the same
 
@@ -184,7 +185,7 @@ class Worker:
         self._start.row.beat(monotonic(), self._accepted.generation)
         look_after(monotonic())
         self._start.row.add_log_counts(counts())
-        if self._start.board.drain_deadline:
+        if self._start.board.drain_deadline and not self._start.board.is_replaced:
             self._path.part_from_app()
         if wanted := self._path.wanted_keys():
             self._start.controller.send("wanted", wanted)

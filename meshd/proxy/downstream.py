@@ -99,7 +99,7 @@ class Http1Downstream:
         try:
             event = codec.next_event()
             while event is None:
-                if self.listener.draining and self.phase is Phase.IDLE and not codec.buffered:
+                if self.listener.draining and not codec.buffered and self._may_end(wait.now()):
                     return None
                 if codec.buffered:
                     self.stream.acknowledge()
@@ -226,8 +226,13 @@ class Http1Downstream:
         elif now > self.deadline:
             self.deadline = -1.0
             self.stream.interrupt(self.phase.name.lower() + " timeout")
-        elif self.listener.draining and self.phase is Phase.IDLE:
+        elif self._may_end(now):
             self.stream.interrupt("draining")
+
+    def _may_end(self, now: float) -> bool:
+        """Whether a drain ends the connection, on which nothing goes on."""
+        listener = self.listener
+        return listener.draining and self.phase is Phase.IDLE and now >= listener.idle_until
 
     # -- Downstream, for the exchange under way ----------------------------------------------------------------
 

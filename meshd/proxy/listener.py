@@ -40,12 +40,13 @@ class ConnectionLimits:
 class Listener:
     """One listener of this worker."""
 
-    __slots__ = ("_random", "_recorder", "_sampler", "draining", "limits", "plan")
+    __slots__ = ("_random", "_recorder", "_sampler", "draining", "idle_until", "limits", "plan")
 
     def __init__(self, plan: Plan, recorder: Recorder, sampler: Sampler, limits: ConnectionLimits) -> None:
         self.plan = plan
         self.limits = limits
         self.draining = False
+        self.idle_until = 0.0  # while draining: when connections that nothing goes on on are ended (monotonic)
         self._recorder = recorder
         self._sampler = sampler
         self._random = Random()  # noqa: S311  # identifiers of traces and requests, no secret

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 WARM_TOGETHER = 256  # clusters whose floors are filled at the same time
 DIALS = 16  # begun by one slice of a sweep
 REST = 0.01  # seconds between two slices of a sweep
+LET_GO = 1.0  # seconds before a drain is over at which idle connections end, for those that begin on one just then
 WARM_LIMIT = 5.0  # seconds that readiness waits for the warm floor
 EXPEL_EVERY = 10.0  # seconds between looks at whether the peers of open connections are still to be let in
 GIVE_WAY = 8  # connections that end when descriptors are short
@@ -163,15 +164,27 @@ class Server:
             if plan.inbound:
                 self.snapshot.clusters[plan.tcp_cluster].close()
 
-    async def drain(self, deadline: float) -> None:
-        """Stop accepting, let exchanges end until `deadline` (monotonic), then end what is left; `run` returns."""
+    async def drain(self, deadline: float, is_replaced: Callable[[], bool] = lambda: False) -> None:
+        """Stop accepting, let exchanges end until `deadline` (monotonic), then end what is left; `run` returns.
+
+        For as long as we are replaced, and nobody waits for our end, idle connections are let go with their next
+        response, for whoever is about to use one must not find it closed; those that are not used end shortly before
+        the deadline.
+        """
         for sockets in self._sockets.values():
             for sock in sockets:
                 wait.close(sock)
+        now = wait.now()
+        idle_until = deadline - min(LET_GO, (deadline - now) / 2)
         for listener in self._listeners.values():
             listener.draining = True
-        while self.connections and wait.now() < deadline:
+            listener.idle_until = idle_until if is_replaced() else now
+        await wait.sleep_until(now + 0.02)  # one turn for those that were accepted just now
+        while (self.connections or (len(self.clients) and is_replaced())) and wait.now() < deadline:
             await wait.sleep_until(wait.now() + 0.02)
+            if not is_replaced():
+                for listener in self._listeners.values():
+                    listener.idle_until = now
         for connection in tuple(self.connections):
             connection.cut_off()
         await wait.sleep_until(wait.now() + 0.02)  # one turn for those tasks to account for what they lost

@@ -88,3 +88,11 @@ def test_rows_never_touch_each_other(case):
     assert board.controller.status().generation == 0
     assert board.drain_deadline == 0
     board.close()
+
+
+def test_a_fleet_that_is_replaced_says_so_to_its_workers(board):
+    assert not board.is_replaced
+    board.is_replaced = True
+    assert board.is_replaced
+    board.is_replaced = False
+    assert not board.is_replaced

@@ -192,6 +192,19 @@ def test_draining_refuses_readiness_first_then_ends_workers_and_the_controller_l
     assert fleet.cut == 0
 
 
+def test_a_fleet_gives_over_patiently_until_somebody_waits_for_its_end(sidecar):
+    fleet = sidecar.fleet
+    fleet.give_over(5.0, 15.0)
+    assert (fleet.board.drain_deadline, fleet.board.is_replaced) == (15.0, True)
+    assert sidecar.kernel.sent == [("worker-0", signal.SIGTERM), ("worker-1", signal.SIGTERM)]
+    fleet.hasten()
+    assert (fleet.board.drain_deadline, fleet.board.is_replaced) == (15.0, False)
+    sidecar.ends("worker-0", 6.0, EXITED_0)
+    sidecar.ends("worker-1", 7.0, EXITED_0)
+    sidecar.ends("controller", 7.1, EXITED_0)
+    assert fleet.stage is Stage.GONE
+
+
 def test_what_does_not_leave_is_killed_within_a_second_of_the_deadline(sidecar):
     fleet = sidecar.fleet
     fleet.drain(5.0, 15.0)

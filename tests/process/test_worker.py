@@ -50,8 +50,9 @@ class FakePath:
         ready()
         await self.drained.wait()
 
-    async def drain(self, deadline):
+    async def drain(self, deadline, is_replaced):
         self.deadline = deadline - trio.current_time()
+        self.is_replaced = is_replaced
         self.drained.set()
 
     async def adopt(self, accepted, is_overtaken):
@@ -151,6 +152,10 @@ async def test_it_parts_from_an_app_that_was_told_to_end(bench):
     worker.tick(trio.current_time())
     assert not bench.path.parted
     bench.board.drain_deadline = monotonic() + 60
+    bench.board.is_replaced = True  # another fleet serves on, and the app stays
+    worker.tick(trio.current_time())
+    assert not bench.path.parted
+    bench.board.is_replaced = False
     worker.tick(trio.current_time())
     assert bench.path.parted
 
@@ -174,6 +179,9 @@ async def test_the_board_rules_how_long_a_drain_may_take(bench):
         bench.board.drain_deadline = monotonic() + 30
         os.kill(os.getpid(), signal.SIGTERM)
     assert 29 < bench.path.deadline <= 30
+    assert not bench.path.is_replaced()
+    bench.board.is_replaced = True
+    assert bench.path.is_replaced()
 
 
 async def test_told_to_end_before_it_serves_it_just_ends(bench):
