@@ -204,7 +204,7 @@ class Controller:
 
     def _read_credentials(self) -> Credentials | None:
         accepted = self._standing.accepted
-        return self._source.read_credentials(accepted.loaded, accepted.generation + 1)
+        return self._source.read_credentials(accepted.loaded, accepted.generation + 1, accepted.credentials)
 
     def _accept(self, documents: Documents | None = None, credentials: Credentials | None = None) -> None:
         """A new generation: everybody is told."""

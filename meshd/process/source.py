@@ -20,6 +20,7 @@ from meshd.config.losses import find_losses
 from meshd.config.pieces import Pieces
 from meshd.core.steps import Steps
 from meshd.identity.credentials import (
+    REVOKED,
     CredentialError,
     Credentials,
     Fingerprint,
@@ -50,17 +51,18 @@ class Source:
         environ = {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}
         return load_proxy(self.file, self.overrides, environ)
 
-    def read_all(self, loaded: LoadedProxy, generation: int, before: Documents = NONE_BEFORE) -> Accepted:
+    def read_all(self, loaded: LoadedProxy, generation: int, before: Accepted | None = None) -> Accepted:
         """Everything it names, checked together. Raises ConfigError, with what is wrong with either if both are."""
         problems: list[Problem] = []
         credentials = documents = None
+        kept = before.credentials if before is not None and before.loaded.certificates == loaded.certificates else None
         stamps = self.documents_stamp(loaded), self.credentials_stamp(loaded)
         try:
-            credentials = self.read_credentials(loaded, generation)
+            credentials = self.read_credentials(loaded, generation, kept)
         except ConfigError as error:
             problems += error.problems
         try:
-            documents = self.read_documents(loaded, before)
+            documents = self.read_documents(loaded, NONE_BEFORE if before is None else before.documents)
         except ConfigError as error:
             problems += error.problems
         if documents is None or problems:
@@ -78,8 +80,11 @@ class Source:
             raise ConfigError(found)
         return replace(documents, problems=(*documents.problems, *found))
 
-    def read_credentials(self, loaded: LoadedProxy, generation: int) -> Credentials | None:
-        """The certificates alone; None when the bootstrap names none. Raises ConfigError."""
+    def read_credentials(
+        self, loaded: LoadedProxy, generation: int, before: Credentials | None = None
+    ) -> Credentials | None:
+        """The certificates alone; None when the bootstrap names none. Revocation lists that were there `before` are not
+        lost by accident. Raises ConfigError."""
         identity = loaded.proxy.spec.identity
         if identity is None or loaded.certificates is None:
             return None
@@ -97,6 +102,10 @@ class Source:
             hint = "set 'trustDomain' and 'serviceAccount' to match"
             given = repr(identity.certificates)
             raise ConfigError([Problem("error", "value", *place, title, CERTIFICATES, given, expected, hint)])
+        if before is not None and before.bundle.revocations.crls and not found.bundle.revocations.crls:
+            expected = f"{loaded.certificates / REVOKED} is gone, and what it revoked would be let in"
+            hint = "bring it back; a list that revokes nothing will do, and `meshd ca publish` writes one"
+            raise ConfigError([Problem("error", "file", *place, title, CERTIFICATES, "", expected, hint)])
         return found
 
     def checked(self, accepted: Accepted) -> Accepted:
@@ -132,7 +141,7 @@ def renewed(accepted: Accepted, delta: Delta, source: Source | None) -> Accepted
     if source is not None:
         now = source.credentials_stamp(accepted.loaded)
         try:
-            credentials, stamp = source.read_credentials(accepted.loaded, delta.generation), now
+            credentials, stamp = source.read_credentials(accepted.loaded, delta.generation, credentials), now
         except ConfigError:
             if not delta.head:
                 raise

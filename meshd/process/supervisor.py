@@ -258,7 +258,7 @@ class Supervisor:
             if loaded.proxy == before.proxy and loaded.policies == before.loaded.policies:
                 fleet.tell("reload")
                 return
-            accepted = self._source.read_all(loaded, before.generation + 1, before.documents)
+            accepted = self._source.read_all(loaded, before.generation + 1, before)
             accepted = replace(accepted, keys=before.keys)
             listeners = bind(listens_of(accepted), fleet.listeners)
         except (ConfigError, BindFailed) as error:

@@ -77,6 +77,19 @@ def test_folders_that_lead_into_themselves_end(tmp_path):
     assert len(load_policies([tmp_path])) == 1
 
 
+def test_a_folder_without_documents_is_taken_at_the_start_with_a_warning(tmp_path):
+    """There is no last good set that could go on; beside a folder that has some, an empty one is told of as well."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    write(tmp_path, "full/a.yaml", SERVICE % "a")
+    for paths, count in (([empty], 0), ([empty, tmp_path / "full"], 1)):
+        documents = load_policies(paths)
+        assert len(documents) == count
+        [problem] = documents.problems
+        assert (problem.severity, problem.file) == ("warning", str(empty))
+        assert problem.expected == "no document is in this folder"
+
+
 def test_missing_path_is_named(tmp_path):
     with pytest.raises(ConfigError) as caught:
         load_policies([tmp_path / "none"])

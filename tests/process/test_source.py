@@ -89,6 +89,26 @@ def test_garbage_in_the_folder_does_not_hold_up_documents(folder):
     assert (run(folding(after)).documents.digest, after.credentials) == ("fresh", accepted.credentials)
 
 
+def test_a_revocation_list_that_is_gone_is_missed(folder):
+    """At the start there may be none; what was served with one is not replaced by a set without."""
+    folder.certify()
+    accepted, source = folder.accepted(), folder.source()
+    crl = folder.path / "certs" / "crl.pem"
+    content = crl.read_bytes()
+    crl.unlink()
+    with pytest.raises(ConfigError, match=r"crl.pem is gone, and what it revoked would be let in"):
+        source.read_credentials(accepted.loaded, 2, accepted.credentials)
+    with pytest.raises(ConfigError, match=r"crl.pem is gone"):
+        source.read_all(accepted.loaded, 2, accepted)
+    assert not source.read_credentials(accepted.loaded, 1).bundle.revocations.crls
+    for spoilt in (b"", content[:100]):
+        crl.write_bytes(spoilt)
+        with pytest.raises(ConfigError, match="not usable"):
+            source.read_credentials(accepted.loaded, 2, accepted.credentials)
+    crl.write_bytes(content)
+    assert source.read_credentials(accepted.loaded, 2, accepted.credentials).bundle.revocations.crls
+
+
 def test_stamps_change_with_the_files(folder):
     accepted, source = folder.accepted(), folder.source()
     assert source.documents_stamp(accepted.loaded) == accepted.documents_stamp
