@@ -1,6 +1,7 @@
 """Istio's string matches, as a naive reading of its documentation has them."""
 
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -103,3 +104,13 @@ def test_a_host_with_a_port_means_that_port():
     assert test(b"a.test:80")
     assert not test(b"a.test:81")
     assert not test(b"a.test")
+
+
+@pytest.mark.parametrize("template", ["/{*}/{**}/a/b", "/{*}/{*}/{*}/{**}", "/{**}/" + "a/" * 200 + "b"])
+def test_no_path_makes_a_template_take_long(template):
+    test = compile_paths((template,))
+    began = time.perf_counter()
+    for path in (b"/a" * 30_000, b"/" * 60_000, b"/" + b"a" * 60_000):
+        test(path)
+        test(path + b"/")
+    assert time.perf_counter() - began < 5  # seconds, for what takes milliseconds
