@@ -14,6 +14,7 @@ from meshd.http.body import BodyReader, Shape
 from meshd.http.events import End
 from meshd.http.fields import check_partial, render_fields
 from meshd.http.framing import allowed_trailers
+from meshd.http.glimpse import glimpse
 from meshd.http.head_parser import check_request_line, parse_request, parse_response
 from meshd.http.limits import REQUEST_LIMITS, RESPONSE_LIMITS, Limits
 
@@ -98,6 +99,10 @@ class ServerCodec:
         if not head.keep_alive:
             self.must_close = True
         return head
+
+    def refused_head(self) -> RequestHead:
+        """What can be told of the request that was just refused."""
+        return self._request or glimpse(self._reader.buffer)
 
     @property
     def buffered(self) -> bool:

@@ -61,11 +61,12 @@ class RequestRefused:
     follow, and nothing of its body is told.
     """
 
-    __slots__ = ("error", "stream")
+    __slots__ = ("error", "head", "stream")
 
-    def __init__(self, stream: int, error: ProtocolError) -> None:
+    def __init__(self, stream: int, error: ProtocolError, head: RequestHead) -> None:
         self.stream = stream
         self.error = error
+        self.head = head  # what can be told of it
 
     def __repr__(self) -> str:
         return f"<RequestRefused {self.stream} {self.error.status} {self.error.details}>"

@@ -4,6 +4,7 @@ from typing import Final
 
 from meshd.core.errors import ProtocolError
 from meshd.core.head import Headers, ResponseHead
+from meshd.http.glimpse import glimpse_fields
 from meshd.http.h2_engine import Offer
 from meshd.http.h2_events import Code, PingAcked, RequestArrived, RequestRefused
 from meshd.http.h2_fields import Malformed, read_request, response_fields
@@ -122,7 +123,7 @@ class ServerSession(WireSession):
             state = self._open(stream, b"")
             state.heard = state.deaf = True
             state.remote_ended = end
-            self._events.append(RequestRefused(stream, error))
+            self._events.append(RequestRefused(stream, error, glimpse_fields(fields)))
             return
         state = self._open(stream, head.method)
         state.heard = True

@@ -188,7 +188,7 @@ class Http1Downstream:
 
     async def _refuse(self, status: int, details: str, flag: str = flags.DOWNSTREAM_PROTOCOL) -> None:
         """Say what is wrong with bytes that are no request, or with their coming now, then close."""
-        exchange = self.listener.begin_unparsed(self.peer, wait.now())
+        exchange = self.listener.begin_unparsed(self.peer, wait.now(), self.codec.refused_head())
         error = DownstreamError(status, flag, details)
         exchange.flag(error.flag)
         exchange.details = details

@@ -118,7 +118,7 @@ class Http2Downstream:
     async def _refuse(self, lane: Lane, event: RequestRefused) -> None:
         """Answer a request that is HTTP/2 but not one to serve."""
         listener = self.listener
-        exchange = listener.begin_unparsed(self.peer, wait.now())
+        exchange = listener.begin_unparsed(self.peer, wait.now(), event.head)
         error = DownstreamError(event.error.status, flags.DOWNSTREAM_PROTOCOL, event.error.details)
         exchange.flag(error.flag)
         try:

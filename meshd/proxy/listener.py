@@ -75,9 +75,10 @@ class Listener:
         if exchange.client != peer:
             exchange.note("client_address", exchange.client)
 
-    def begin_unparsed(self, peer: Peer, now: float) -> Exchange:
-        """An exchange for bytes that are not a request, so that they are accounted for like one."""
-        exchange = Exchange(RequestHead(b"-", b"-", b""), peer, now, inbound=self.plan.inbound)
+    def begin_unparsed(self, peer: Peer, now: float, seen: RequestHead) -> Exchange:
+        """An exchange for bytes that are not a request, so that they are accounted for like one. `seen` is what can be
+        told of it."""
+        exchange = Exchange(seen, peer, now, inbound=self.plan.inbound)
         exchange.listener = self.plan.name
         return exchange
 

@@ -28,11 +28,17 @@ def test_every_code_has_a_name(code):
     assert code_name(code) == (Code(code).name if code <= 13 else f"code {code}")
 
 
+REFUSED = RequestHead(b"GET", b"/", b"a")
+
+
 @pytest.mark.parametrize(
     ("event", "line"),
     [
         (RequestArrived(1, RequestHead(b"GET", b"/", b"a")), "<RequestArrived 1 <GET a/>>"),
-        (RequestRefused(1, ProtocolError(431, "too many")), "<RequestRefused 1 431 too many>"),
+        (
+            RequestRefused(1, ProtocolError(431, "too many"), REFUSED),
+            "<RequestRefused 1 431 too many>",
+        ),
         (ResponseArrived(1, ResponseHead(200)), "<ResponseArrived 1 <200 ? octets>>"),
         (Body(1, b"abc"), "<Body 1 3 octets>"),
         (Ended(1, [(b"a", b"b")]), "<Ended 1 1 trailers>"),

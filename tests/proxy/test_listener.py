@@ -84,7 +84,7 @@ def test_a_stranger_is_told_less(inbound, peer, full):
 
 async def test_an_exchange_without_an_answer_lost_its_client(autojump_clock):
     listener, recorder = listener_of()
-    exchange = listener.begin_unparsed(STRANGER, 0.0)
+    exchange = listener.begin_unparsed(STRANGER, 0.0, RequestHead(b"-", b"-", b""))
     listener.finish(exchange)
     assert [each for each, _ in recorder.finished] == [exchange]
     assert exchange.flags == flags.DOWNSTREAM_GONE
