@@ -48,8 +48,12 @@ def backend_of(known: KnownPort, policy: BackendPolicy | None, chain: Chain, sti
         quick_ack=spec.socket.quick_ack,
         protocol=toward,
     )
+    title = f"BackendPolicy/{policy.namespace}/{policy.name}"
     route = Route(
         known.cluster,
+        timeout_of=f"spec.timeout of {title}" if spec.timeout else "",
+        attempt_timeout_of=f"spec.retry.perTryTimeout of {title}" if retry.per_try_timeout else "",
+        attempt_idle_of=f"spec.retry.perTryIdleTimeout of {title}" if retry.per_try_idle_timeout else "",
         timeout=spec.timeout or None,
         attempt_timeout=retry.per_try_timeout or None,
         hedge=retry.hedge_on_per_try_timeout,

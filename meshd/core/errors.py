@@ -37,16 +37,22 @@ class ProxyError(Exception):
     side = Side.LOCAL
 
     def __init__(
-        self, status: int, flag: str, details: str, *, retry: Resend = Resend.NEVER, proxy_error: str = ""
+        self,
+        status: int,
+        flag: str,
+        details: str,
+        *,
+        retry: Resend = Resend.NEVER,
+        proxy_error: str = "",
+        told: str = "",
     ) -> None:
         super().__init__(details)
         self.status = status
         self.flag = flag
         self.details = details
         self.retry = retry
-        self.proxy_error = (
-            proxy_error  # RFC 9209's type of the cause; empty where the flag tells it (`proxy/rescue.py`)
-        )
+        self.proxy_error = proxy_error  # RFC 9209's type of the cause; empty where the flag tells it (`rescue.py`)
+        self.told = told  # the reply's body for who may know more than strangers do; empty for the usual one
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.status} {self.flag} {self.details!r} retry={self.retry.name}>"

@@ -17,6 +17,7 @@ class Reply:
     error: str | None = None
     headers: tuple[tuple[bytes, bytes], ...] = ()
     body: bytes = b""
+    told: bytes = b""  # the body for the own app and mesh peers, where that may say more than strangers may know
     content_type: bytes = b"text/plain"
     verbatim: bool = False  # the body is somebody else's: not an octet is added
     unprocessed: bool = False  # nothing of the request reached the app: safe to send again, whatever its method

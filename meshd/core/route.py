@@ -59,5 +59,9 @@ class Route:
     attempt_idle_timeout: float | None = None  # seconds without a byte either way, within an attempt
     idle_timeout: float = STREAM_IDLE  # seconds without a byte either way once the request is under way
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    # The field and the document that say each of the limits above, for people.
+    timeout_of: str = ""
+    attempt_timeout_of: str = ""
+    attempt_idle_of: str = ""
     # Deterministic split: "", "request-id", "principal", "header:<name>", "cookie:<name>" or "key:<key>".
     sticky: str = ""

@@ -278,6 +278,8 @@ def response_fields(head: ResponseHead, secret: MakeSecret) -> Headers:
     status = 200 if head.status == 101 else head.status
     fields: Headers = [(b":status", b"%d" % status)]
     _add_headers(fields, head.headers, secret)
+    if head.length == 0 and head.get(b"grpc-status") is not None:
+        return fields  # trailers only: gRPC has them without a length, and we add nothing
     if head.length is not None and status >= 200 and status != 204 and head.status != 101:
         fields.append((b"content-length", b"%d" % head.length))
     return fields

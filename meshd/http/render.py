@@ -4,6 +4,8 @@ Proxy-Status is RFC 9209: in full to mesh peers and to our own app, the bare err
 gRPC get their status in gRPC's words (`grpc`).
 """
 
+from dataclasses import replace
+
 from meshd.core.head import Headers, RequestHead, ResponseHead
 from meshd.core.reply import Reply
 from meshd.http.grpc import OWN_STATUS, UNKNOWN, is_grpc, trailers_only
@@ -15,6 +17,8 @@ _DETAILS_LIMIT = 512  # octets of cause in a header field
 def render_reply(reply: Reply, request: RequestHead, name: bytes, *, stranger: bool) -> tuple[ResponseHead, bytes]:
     """The response head and body that tell a caller of `reply`. `name` is how this proxy calls itself."""
     headers: Headers = list(reply.headers)
+    if reply.told and not stranger:
+        reply = replace(reply, body=reply.told)
     if reply.error is not None:
         headers.append((b"proxy-status", proxy_status(reply, name, stranger=stranger)))
     if reply.error is not None and is_grpc(request.get(b"content-type")):

@@ -4,6 +4,7 @@ from enum import Enum
 
 from meshd.core import flags
 from meshd.core.errors import DownstreamError, ProxyError, Resend, UpstreamError
+from meshd.core.exchange import Exchange
 
 
 class Cut(Enum):
@@ -24,8 +25,30 @@ OVERDUE = (Cut.TIMEOUT, Cut.ATTEMPT_TIMEOUT, Cut.ATTEMPT_IDLE, Cut.IDLE)
 OF_ATTEMPT = (Cut.ATTEMPT_TIMEOUT, Cut.ATTEMPT_IDLE)  # end one attempt, not the exchange
 
 
-def error_of(cause: Cut) -> ProxyError:
-    """What the exchange, or the attempt, failed with."""
+def limit_of(cause: Cut, exchange: Exchange) -> str:
+    """Which limit of which document was passed, and after how many attempts, for people; empty where none was."""
+    route, tries = exchange.route, len(exchange.attempts)
+    if route is None or cause not in OVERDUE:
+        return ""
+    if cause is Cut.TIMEOUT:
+        rpc = exchange.rpc
+        if rpc is not None and rpc.deadline == exchange.deadline:
+            limit = f"{rpc.deadline - exchange.started:.3g} s (the caller's grpc-timeout)"
+        else:
+            limit = f"{route.timeout or 0:g} s ({route.timeout_of or 'the time limit of a request'})"
+    elif cause is Cut.ATTEMPT_TIMEOUT:
+        limit = f"{route.attempt_timeout or 0:g} s ({route.attempt_timeout_of or 'the time limit of an attempt'})"
+    elif cause is Cut.ATTEMPT_IDLE:
+        limit = f"{route.attempt_idle_timeout or 0:g} s without an octet ({route.attempt_idle_of or 'of an attempt'})"
+    else:
+        limit = f"{route.idle_timeout:g} s without an octet either way"
+    return f"{limit}, after {tries} attempt{'' if tries == 1 else 's'}"
+
+
+def error_of(cause: Cut, limit: str = "") -> ProxyError:
+    """What the exchange, or the attempt, failed with; `limit` is what `limit_of` says of it."""
+    details = f"{cause.value}{{{limit}}}" if limit else cause.value
+    told = f"upstream request timeout: {limit}" if limit else ""
     if cause is Cut.GONE:
         return DownstreamError(0, flags.DOWNSTREAM_GONE, cause.value)
     if cause is Cut.SLOW:
@@ -33,7 +56,7 @@ def error_of(cause: Cut) -> ProxyError:
     if cause is Cut.BAD_BODY:
         return DownstreamError(400, flags.DOWNSTREAM_PROTOCOL, cause.value)
     if cause in OF_ATTEMPT:
-        return UpstreamError(504, flags.REQUEST_TIMEOUT, cause.value, retry=Resend.IF_SAFE)
+        return UpstreamError(504, flags.REQUEST_TIMEOUT, details, retry=Resend.IF_SAFE, told=told)
     if cause is Cut.IDLE:
-        return UpstreamError(504, flags.STREAM_IDLE, cause.value)
-    return UpstreamError(504, flags.REQUEST_TIMEOUT, cause.value)
+        return UpstreamError(504, flags.STREAM_IDLE, details, told=told)
+    return UpstreamError(504, flags.REQUEST_TIMEOUT, details, told=told)

@@ -5,8 +5,9 @@ last accounts for it, once and in one place.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
+from typing import Final
 
 from meshd.core import flags
 from meshd.core.exchange import Exchange
@@ -14,14 +15,19 @@ from meshd.core.head import RequestHead, ResponseHead
 from meshd.core.peer import Peer
 from meshd.core.reply import Reply
 from meshd.http.forwarded_for import client_address
-from meshd.http.forwarding import Hop, prepare
+from meshd.http.forwarding import Hop, new_request_id, prepare
 from meshd.http.grpc import begin_rpc, is_grpc
 from meshd.http.render import render_reply
 from meshd.net import wait
 from meshd.proxy.rescue import LOOPED, NO_CONNECT, NO_ROUTE, malformed
+from meshd.routing.nearest import nearest
 from meshd.snapshot import Plan
 from meshd.telemetry.records import Recorder
 from meshd.telemetry.tracing import Sampler, attempt_span_id, format_traceparent, start_trace
+
+MISSED: Final = 100  # names without a service of which the nearest is remembered
+REQUEST_ID: Final = b"x-request-id"
+TOLD_NAME: Final = 200  # characters of what a client asked for that a reply repeats
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +46,17 @@ class ConnectionLimits:
 class Listener:
     """One listener of this worker."""
 
-    __slots__ = ("_random", "_recorder", "_sampler", "draining", "idle_until", "limits", "plan")
+    __slots__ = (
+        "_missed",
+        "_missed_under",
+        "_random",
+        "_recorder",
+        "_sampler",
+        "draining",
+        "idle_until",
+        "limits",
+        "plan",
+    )
 
     def __init__(self, plan: Plan, recorder: Recorder, sampler: Sampler, limits: ConnectionLimits) -> None:
         self.plan = plan
@@ -48,6 +64,8 @@ class Listener:
         self.draining = False
         self.idle_until = 0.0  # while draining: when connections that nothing goes on on are ended (monotonic)
         self._recorder = recorder
+        self._missed: dict[str, str] = {}  # the nearest known name to one that nobody knows
+        self._missed_under = plan
         self._sampler = sampler
         self._random = Random()  # noqa: S311  # identifiers of traces and requests, no secret
 
@@ -80,6 +98,7 @@ class Listener:
         told of it."""
         exchange = Exchange(seen, peer, now, inbound=self.plan.inbound)
         exchange.listener = self.plan.name
+        exchange.request_id = new_request_id()
         return exchange
 
     def connect(self, exchange: Exchange) -> Reply | None:
@@ -92,16 +111,43 @@ class Listener:
 
     def render(self, exchange: Exchange, reply: Reply) -> tuple[ResponseHead, bytes]:
         """A reply of our own as a response, with Proxy-Status: in full to mesh peers, the bare minimum to strangers."""
+        if reply is NO_ROUTE:
+            reply = self._unrouted(exchange.head)
         exchange.reply = reply
         if reply.flag:
             exchange.flag(reply.flag)
         exchange.details = exchange.details or reply.details or "direct_response"
         stranger = self.plan.inbound and not exchange.peer.principal
         head, body = render_reply(reply, exchange.head, self.plan.proxy_name, stranger=stranger)
+        if exchange.request_id and head.get(REQUEST_ID) is None:
+            head.headers.append((REQUEST_ID, exchange.request_id))
         if exchange.asked is not None:
             for mark in exchange.asked.marks:
                 mark(exchange, head)
         return head, body
+
+    def _unrouted(self, head: RequestHead) -> Reply:
+        """The same in full: the name that nobody knows and the nearest that somebody does, or what no rule takes."""
+        asked = head.authority.decode("utf-8", "backslashreplace")[:TOLD_NAME]
+        if self.plan.table(head.authority) is None:
+            near = self._nearest(asked)
+            why = f"no service is known as {asked!r}" + (f"; did you mean {near!r}?" if near else "")
+        else:
+            path = head.path.decode("utf-8", "backslashreplace")[:TOLD_NAME]
+            why = f"no rule for {asked!r} takes {head.method.decode('utf-8', 'backslashreplace')} {path}"
+        told = f"no route for this request: {why}"
+        return replace(NO_ROUTE, details=f"{NO_ROUTE.details}{{{why}}}", told=told.encode("utf-8", "replace"))
+
+    def _nearest(self, asked: str) -> str:
+        """Remembered for as long as the plan stays, because looking costs more than a request."""
+        if self._missed_under is not self.plan:
+            self._missed_under, self._missed = self.plan, {}
+        near = self._missed.get(asked)
+        if near is None:
+            near = nearest(asked.lower(), (name.decode("latin-1") for name in self.plan.services))
+            if len(self._missed) < MISSED:
+                self._missed[asked] = near
+        return near
 
     def broke_off(self, cause: str, details: str) -> None:
         """Count a connection of HTTP/2 that was ended because of what its client did."""

@@ -62,7 +62,8 @@ def rescue(error: ProxyError, attempts: Sequence[Attempt] = ()) -> Reply:
     kind = error.proxy_error or PROXY_STATUS_ERRORS.get(error.flag, proxy_errors.PROXY_INTERNAL_ERROR)
     unprocessed = error.retry in UNPROCESSED and all(attempt.resend in UNPROCESSED for attempt in attempts)
     body = BODIES.get(error.status, b"error")
-    return Reply(error.status, error.flag, error.details, kind, body=body, unprocessed=unprocessed)
+    told = error.told.encode("utf-8", "replace")
+    return Reply(error.status, error.flag, error.details, kind, body=body, told=told, unprocessed=unprocessed)
 
 
 def malformed(details: str) -> Reply:

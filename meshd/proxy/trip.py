@@ -18,7 +18,7 @@ from meshd.http.grpc import rewrite_timeout, status_of
 from meshd.http.proxy_status import OwnAnswer, disown, own_answer
 from meshd.http.upgrade import NONCE, ask, settle
 from meshd.net import wait
-from meshd.proxy.cut import OF_ATTEMPT, Cut, error_of
+from meshd.proxy.cut import OF_ATTEMPT, Cut, error_of, limit_of
 from meshd.proxy.flight import NEVER, Flight
 from meshd.proxy.hedge import Rival
 from meshd.proxy.mirror import Copies
@@ -306,7 +306,11 @@ class Trip:
             flight.cause = None  # only this attempt is over
             flight.attempt_deadline = flight.attempt_idle_timeout = NEVER
         failure = self.upload.failure if self.upload is not None else None
-        return failure if cause is Cut.BAD_BODY and failure is not None else error_of(cause)
+        return (
+            failure
+            if cause is Cut.BAD_BODY and failure is not None
+            else error_of(cause, limit_of(cause, self.exchange))
+        )
 
     def _close(self, attempt: Attempt, error: ProxyError) -> None:
         """An attempt failed: its connection is of no more use."""

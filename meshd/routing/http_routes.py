@@ -183,9 +183,10 @@ def _cluster(ref: BackendObjectRef, namespace: str, world: World) -> str:
 def _with_timing(route: Route, rule: HTTPRule) -> Route:
     timeouts, retry = rule.timeouts, rule.retry
     if timeouts is not None and timeouts.request is not None:
-        route = replace(route, timeout=timeouts.request or None)
+        route = replace(route, timeout=timeouts.request or None, timeout_of=f"timeouts.request of {route.name}")
     if timeouts is not None and timeouts.backend_request is not None:
-        route = replace(route, attempt_timeout=timeouts.backend_request or None)
+        limit = timeouts.backend_request or None
+        route = replace(route, attempt_timeout=limit, attempt_timeout_of=f"timeouts.backendRequest of {route.name}")
     route = replace(route, idle_timeout=idle_limit(route.timeout, route.attempt_timeout))
     return route if retry is None else replace(route, retry=_retry(route.retry, retry))
 

@@ -160,7 +160,7 @@ def test_a_host_nobody_knows_is_a_status(pair):
     with to(pair, "nobody.test") as client:
         error = client.status("Echo")
         assert error.code() is Status.UNIMPLEMENTED
-        assert error.details() == "no route for this request"
+        assert error.details() == "no route for this request: no service is known as 'nobody.test'"
 
 
 def test_many_streams_on_one_channel(echo):

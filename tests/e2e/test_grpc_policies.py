@@ -106,7 +106,8 @@ def test_the_route_may_be_more_hasty_than_the_client(pair):
     with to(pair, "hasty") as client:
         error = client.status("Hang", b"hasty", timeout=None)
         assert error.code() is Status.DEADLINE_EXCEEDED
-        assert error.details() == "upstream request timeout"
+        limit = "0.3 s (spec.timeout of BackendPolicy/default/hasty), after 1 attempt"
+        assert error.details() == f"upstream request timeout: {limit}"
         until(lambda: client.unary("State", b"hasty") == b"cancelled", what="the app hears of it")
 
 

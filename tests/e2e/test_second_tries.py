@@ -91,7 +91,8 @@ def test_a_response_that_falls_silent_is_broken_off(pair):
             pair.call("idle.test", "/falls-silent")
     finally:
         release.set()
-    assert pair.logged("/falls-silent")["response_code_details"] == "upstream_per_try_idle_timeout"
+    limit = "1 s without an octet (spec.retry.perTryIdleTimeout of BackendPolicy/default/idle), after 1 attempt"
+    assert pair.logged("/falls-silent")["response_code_details"] == f"upstream_per_try_idle_timeout{{{limit}}}"
     assert len(pair.origin.take()) == 1
 
 

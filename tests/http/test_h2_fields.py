@@ -296,3 +296,11 @@ def test_a_long_name_goes_through_and_is_not_remembered():
     assert fields == [*[(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/")], (long.lower(), b"v")]
     again = request([*GET, (long.lower(), b"v")])
     assert again.headers == [(long.lower(), b"v")]
+
+
+def test_an_answer_of_grpc_that_is_trailers_only_gains_no_length():
+    block = [(b":status", b"200"), (b"content-type", b"application/grpc"), (b"grpc-status", b"5")]
+    read = read_response(list(block), RESPONSE_LIMITS, b"POST", end=True)
+    assert response_fields(read, secret) == block
+    empty = read_response([(b":status", b"200")], RESPONSE_LIMITS, b"GET", end=True)
+    assert (b"content-length", b"0") in response_fields(empty, secret)  # of what is not gRPC it is as true as ever

@@ -71,3 +71,12 @@ def test_no_cause_breaks_out_of_the_field(details, stranger):
     assert is_value(value)
     assert len(value) < 1200
     assert value.startswith(b'"orders"; error=proxy_internal_error')
+
+
+def test_more_is_told_to_who_may_know_it():
+    reply = Reply(404, "NR", "missing", "destination_not_found", body=b"no route", told=b"no route for 'wep'")
+    assert rendered(reply)[1] == b"no route for 'wep'\n"
+    assert rendered(reply, stranger=True)[1] == b"no route\n"
+    calls = (b"content-type", b"application/grpc")
+    assert rendered(reply, calls)[0].get(b"grpc-message") == b"no route for 'wep'"
+    assert rendered(reply, calls, stranger=True)[0].get(b"grpc-message") == b"no route"
