@@ -194,9 +194,8 @@ class Clusters:
             self.built[name] = before
         else:
             connect = Connector(self._dialler, settings.connect_timeout, quick_ack=settings.quick_ack)
-            self.built[name] = Cluster(
-                name, [each.endpoint() for each in places], connect, settings, self._workload.random
-            )
+            endpoints, workload = [each.endpoint() for each in places], self._workload
+            self.built[name] = Cluster(name, endpoints, connect, settings, workload.random, workload.shared.ledger)
         self.places[name] = places
 
     def find(self, kind: str, name: str, port: int) -> str:

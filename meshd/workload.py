@@ -10,17 +10,20 @@ from meshd.destination_rules import Caller
 from meshd.filters.base import Scope
 from meshd.filters.buckets import Buckets
 from meshd.filters.key_ring import KeyRing
+from meshd.upstream.ledger import Ledger
 
 ROOT_NAMESPACE = "istio-system"
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What a data path keeps from generation to generation: the token buckets of rate limits, which its siblings draw
-    from too, and the keys of issuers elsewhere, which come and go while it serves."""
+    """What a data path keeps from generation to generation: the token buckets of rate limits and the counts of retry
+    budgets, in which its siblings have a part too, and the keys of issuers elsewhere, which come and go while it
+    serves."""
 
     buckets: Buckets
     key_ring: KeyRing
+    ledger: Ledger | None = None  # None: each budget is its own
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from enum import IntEnum
 from typing import Final
 
 from meshd.filters.buckets import Buckets, octets
+from meshd.upstream import ledger
+from meshd.upstream.ledger import Ledger
 
 FIELDS: Final = 10
 ASKED: Final = 1
@@ -132,15 +134,17 @@ class Row:
 
 class Board:
     """The rows of one fleet: the controller's first, then one a worker slot; and whether the sidecar is ending. Beside
-    them, in memory of their own, the token buckets that workers draw from together."""
+    them, in memory of their own, the token buckets that workers draw from together, and what they count for their
+    retry budgets."""
 
-    __slots__ = ("_cells", "bell", "buckets", "rows")
+    __slots__ = ("_cells", "bell", "buckets", "ledger", "rows")
 
     def __init__(self, workers: int) -> None:
         size = (workers + 2) * FIELDS * 8
         cells = memoryview(mmap.mmap(-1, size)).cast("d")
         self._cells = cells
         self.buckets = Buckets(mmap.mmap(-1, octets(workers)), workers)
+        self.ledger = Ledger(mmap.mmap(-1, ledger.octets(workers)), workers)
         self.bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.rows = [Row(cells[start : start + FIELDS], self.bell) for start in range(FIELDS, len(cells), FIELDS)]
 

@@ -71,7 +71,9 @@ class ServerPath:
     def __init__(self, start: WorkerStart, recorder: Recorder, memory: Memory) -> None:
         accepted = start.accepted
         telemetry = accepted.proxy.spec.telemetry
-        self._shared = Shared(start.board.buckets.of(start.slot), KeyRing(accepted.keys.texts))
+        self._shared = Shared(
+            start.board.buckets.of(start.slot), KeyRing(accepted.keys.texts), start.board.ledger.of(start.slot)
+        )
         self._memory = memory
         snapshot = with_signs_of_life(self._compiling(accepted, None), start.row.pulse, monotonic)
         sampler = Sampler(telemetry.sampling if telemetry else 0.0)

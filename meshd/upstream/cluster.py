@@ -21,6 +21,7 @@ from meshd.upstream.balancer import BALANCERS
 from meshd.upstream.budget import Budget
 from meshd.upstream.connection import Connection
 from meshd.upstream.hash_key import key_by
+from meshd.upstream.ledger import Ledger
 from meshd.upstream.outlier import Outcome, OutlierPolicy, Streak, count, eject, is_ejected, may_eject, outcome_of
 from meshd.upstream.peak_ewma import observe_failure, observe_latency, seed
 from meshd.upstream.pool import Pool, PoolSettings
@@ -80,13 +81,21 @@ class Cluster:
     )
 
     def __init__(
-        self, name: str, endpoints: Iterable[Endpoint], connect: Connect, settings: ClusterSettings, random: Random
+        self,
+        name: str,
+        endpoints: Iterable[Endpoint],
+        connect: Connect,
+        settings: ClusterSettings,
+        random: Random,
+        ledger: Ledger | None = None,
     ) -> None:
         self.name = name
         self.settings = settings
         self.parted: Callable[[str, float], None] | None = None  # told of each connection that ends, and how old it was
         self.endpoints: tuple[Endpoint, ...] = tuple(endpoints)
-        self.budget = Budget(settings.budget_share, settings.budget_per_second, settings.budget_window)
+        window = settings.budget_window
+        account = ledger.account(name, window) if ledger is not None else None
+        self.budget = Budget(settings.budget_share, settings.budget_per_second, window, account=account)
         self.ejections = 0  # how often an endpoint was ejected
         self._connect = connect
         self._random = random

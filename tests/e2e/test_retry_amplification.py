@@ -158,3 +158,27 @@ def test_an_upgrade_that_nobody_serves_costs_neither_keep_alive_nor_retries(pair
     assert [request.target for request in asked] == ["/0", "/0", "/1", "/2"]
     offered = {request.header("upgrade") for request in asked}
     assert offered == ({"IRC/6.9"} if offer == "IRC/6.9" else {None})
+
+
+def test_under_load_an_app_that_resets_everything_is_asked_for_a_fifth_more(pair):
+    """Over the pair, and with two workers, whose floors are one."""
+    pair.origin.behave = reset
+    each, threads = 100, 8
+    statuses = []
+
+    def run():
+        with RawClient(pair.address) as client:
+            for _ in range(each):
+                client.received = b""
+                client.send(b"GET /load HTTP/1.1\r\nHost: thrice.test\r\n\r\n")
+                assert client.read_until(client.responses, 20)
+                statuses.append(client.responses()[0][0])
+
+    running = [threading.Thread(target=run) for _ in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join(120)
+    assert statuses == [502] * each * threads
+    asked = len(pair.origin.take())
+    assert each * threads < asked <= each * threads * 1.2

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshd.upstream.budget import SLOTS, Budget
+from meshd.upstream.ledger import Ledger, octets
 
 # Times in eighths of a slot, so that the arithmetic of the test is exact.
 EVENTS = st.lists(st.tuples(st.integers(0, 40) | st.integers(0, 400), st.sampled_from("qrrr"), st.integers(1, 8)))
@@ -62,8 +63,8 @@ def test_any_clock_and_window_keep_the_counts_whole(events, window, share):
             budget.deposit(now)
         else:
             budget.withdraw(now)
-        assert budget.total_requests == sum(budget._requests) >= 0
-        assert budget.total_retries == sum(budget._retries) >= 0
+        assert min(budget._mine) >= 0
+        assert budget.counts() == (sum(budget._mine[1 : 1 + SLOTS]), sum(budget._mine[1 + SLOTS :]))
     budget.withdraw(now + 3 * window)
     assert budget.total_requests == 0
     assert budget.total_retries <= 1
@@ -124,3 +125,45 @@ def test_what_it_tells():
     told = budget.statistics()
     assert (told.requests, told.retries, told.left, told.refused) == (1, 1, 99.0, 0)
     assert repr(budget) == "<Budget 1 retries of 1 requests>"
+
+
+# -- several workers ---------------------------------------------------------------------------------------------------
+
+WORKERS = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 40) | st.integers(0, 400), st.sampled_from("qrrr"), st.integers(1, 8))
+)
+
+
+@given(WORKERS, SHARES, st.integers(0, 5), st.sampled_from([2.5, 10.0]))
+def test_the_law_holds_for_all_workers_together(events, share, floor, window):
+    """They are exactly as one would be, whichever of them is asked."""
+    table = Ledger(bytearray(octets(4, 1)), 4, sets=1)
+    budgets = [
+        Budget(share, floor / window, window, account=table.of(number).account("shop", window)) for number in range(4)
+    ]
+    naive = EveryEvent(share, floor, window / SLOTS)
+    now = 1000.0
+    for worker, steps, kind, times in events:
+        now += steps * window / SLOTS / 8
+        for _ in range(times):
+            if kind == "q":
+                budgets[worker].deposit(now)
+                naive.deposit(now)
+            else:
+                assert budgets[worker].withdraw(now) == naive.withdraw(now)
+
+
+def test_the_floor_is_one_for_the_whole_sidecar():
+    table = Ledger(bytearray(octets(4, 1)), 4, sets=1)
+    budgets = [Budget(account=table.of(number).account("shop", 10.0)) for number in range(4)]
+    assert sum(budget.withdraw(5.0) for _ in range(100) for budget in budgets) == 100
+    assert {budget.total_retries for budget in budgets} == {100}
+
+
+def test_what_a_worker_counted_stays_when_another_takes_its_place():
+    table = Ledger(bytearray(octets(2, 1)), 2, sets=1)
+    before = Budget(account=table.of(1).account("shop", 10.0))
+    assert sum(before.withdraw(5.0) for _ in range(60)) == 60
+    after = Budget(account=table.of(1).account("shop", 10.0))
+    assert sum(after.withdraw(5.5) for _ in range(60)) == 40
+    assert sum(after.withdraw(50.0) for _ in range(200)) == 100
