@@ -13,7 +13,7 @@ from typing import Final
 
 from meshd.net import wait
 from meshd.net.resolver import family_of
-from meshd.net.sockets import tune
+from meshd.net.sockets import bound_reads, tune
 from meshd.net.sweep import SocketDeadline
 
 STAGGER: Final = 0.25  # seconds, as RFC 8305 recommends
@@ -121,6 +121,7 @@ def open_socket(address: str) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     wait.opened(sock)
     tune(sock)
+    bound_reads(sock, address)
     return sock
 
 

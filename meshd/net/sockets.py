@@ -10,6 +10,11 @@ KEEPALIVE_IDLE: Final = 60
 KEEPALIVE_INTERVAL: Final = 10
 KEEPALIVE_PROBES: Final = 3
 USER_TIMEOUT_MS: Final = 30_000
+# Bytes that the kernel keeps beyond those on their way. Without a bound it keeps megabytes for every client that does
+# not read, and we learn late that it does not.
+UNSENT: Final = 256 * 1024
+LOCAL: Final = ("127.", "::1")
+AHEAD: Final = 512 * 1024  # bytes; the kernel doubles it for what it keeps beside them
 BACKLOG: Final = 4096
 
 
@@ -77,6 +82,14 @@ def tune(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
+
+
+def bound_reads(sock: socket.socket, address: str) -> None:
+    """Before connecting to this machine: let the kernel receive no more ahead of us than a fast reader needs here. It
+    would take megabytes off an app for every client that does not read, and the app's time with them."""
+    if address.startswith(LOCAL):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, AHEAD)
 
 
 def acknowledge(sock: socket.socket) -> None:

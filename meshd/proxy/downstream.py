@@ -300,9 +300,9 @@ class Http1Downstream:
         self.codec.must_close = True
         return DownstreamError(0, flags.DOWNSTREAM_GONE, f"{Cut.GONE.value}{{{error}}}")
 
-    def under_way(self) -> list[Exchange]:
+    def under_way(self) -> list[Flight]:
         """The exchange that has begun and not ended."""
-        return [] if self.flight is None else [self.flight.exchange]
+        return [] if self.flight is None else [self.flight]
 
     def standing(self) -> Standing | None:
         """What this connection is for us; None before its first request."""

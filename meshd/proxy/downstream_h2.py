@@ -171,9 +171,9 @@ class Http2Downstream:
         if session.drained and not self.flights:
             self.link.close("draining")
 
-    def under_way(self) -> list[Exchange]:
+    def under_way(self) -> list[Flight]:
         """The exchanges that have begun and not ended."""
-        return [flight.exchange for flight in tuple(self.flights.values())]
+        return list(self.flights.values())
 
     def standing(self) -> Standing | None:
         """What this connection is for us; None before its first request."""

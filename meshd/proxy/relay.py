@@ -4,11 +4,12 @@ from typing import Final
 
 from meshd.core import flags, proxy_errors
 from meshd.core.asked import Asked
-from meshd.core.errors import ProxyError
+from meshd.core.errors import DownstreamError, ProxyError
 from meshd.core.head import ResponseHead
 from meshd.http.events import End
 from meshd.net import wait
 from meshd.proxy import tunnel
+from meshd.proxy.cut import Cut, error_of
 from meshd.proxy.flight import Flight
 from meshd.upstream.connection import Carrier
 
@@ -29,10 +30,15 @@ async def relay(flight: Flight, response: ResponseHead) -> float:
         check_size(max(len(body), declared), exchange.asked)
     whole = end is not None and not end.trailers
     exchange.responded = flight.writing_since = wait.now()
-    await down.respond(response, body, end=whole)
-    flight.writing_since = 0.0
-    exchange.bytes_sent = len(body)
-    over = exchange.responded if whole else await _relay_rest(flight, connection, end)
+    try:
+        await down.respond(response, body, end=whole)
+        flight.writing_since = 0.0
+        exchange.bytes_sent = len(body)
+        over = exchange.responded if whole else await _relay_rest(flight, connection, end)
+    except DownstreamError as error:
+        if flight.cause is Cut.SLOW:  # it has not left: it was ended because it did not read
+            raise error_of(Cut.SLOW) from error
+        raise
     exchange.ended = wait.now()
     return over
 

@@ -25,6 +25,7 @@ from meshd.proxy.downstream_h2 import Http2Downstream
 from meshd.proxy.levels import Levels
 from meshd.proxy.listener import ConnectionLimits, Listener
 from meshd.proxy.names import Names
+from meshd.proxy.slow_readers import relieve
 from meshd.snapshot import Snapshot
 from meshd.telemetry.records import Recorder
 from meshd.telemetry.tracing import Sampler
@@ -194,7 +195,7 @@ class Server:
 
     def under_way(self) -> list[Exchange]:
         """The exchanges that have begun and not ended."""
-        return [exchange for connection in tuple(self.connections) for exchange in connection.under_way()]
+        return [flight.exchange for connection in tuple(self.connections) for flight in connection.under_way()]
 
     def statistics(self) -> dict[str, object]:
         """What the admin page shows of this worker."""
@@ -208,8 +209,8 @@ class Server:
             levels.add_cluster(name, *cluster.connections())
             yield
         for connection in tuple(self.connections):
-            for exchange in connection.under_way():
-                levels.add_exchange(exchange)
+            for flight in connection.under_way():
+                levels.add_exchange(flight.exchange)
             yield
         self._recorder.show(levels.found)
         return {
@@ -245,8 +246,17 @@ class Server:
                 await between_requests(self._expelling())
             self._names.update(self.snapshot)
             await self._sweep()
+            self._relieve(wait.now())
             self.clients.limit_new(wait.now())
             self._heap.look(self._alive, wait.now())
+
+    def _relieve(self, now: float) -> None:
+        """Where requests wait for a connection, take it from clients that do not read."""
+        starved = [pool for cluster in self._clusters for pool in cluster.starved]
+        if starved:
+            flights = (flight for connection in self.connections for flight in connection.under_way())
+            if cut := relieve(starved, flights, now):
+                log.warning("%d responses were cut off: their clients read nothing, and others waited", cut)
 
     async def _sweep(self) -> None:
         """See to every cluster; of many, a few at a time, for each may have connections dialled."""

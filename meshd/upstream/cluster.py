@@ -78,6 +78,7 @@ class Cluster:
         "name",
         "parted",
         "settings",
+        "starved",
     )
 
     def __init__(
@@ -96,6 +97,7 @@ class Cluster:
         window = settings.budget_window
         account = ledger.account(name, window) if ledger is not None else None
         self.budget = Budget(settings.budget_share, settings.budget_per_second, window, account=account)
+        self.starved: list[Pool[Connection]] = []  # in whose lines somebody waits until a connection comes free
         self.ejections = 0  # how often an endpoint was ejected
         self._connect = connect
         self._random = random
@@ -260,9 +262,14 @@ class Cluster:
         """See to every pool; forget those of endpoints that left once their last connection is gone. How many dials
         that began."""
         begun = 0
+        self.starved = []
         for pools in (self._pools, self._others):
             for endpoint, pool in tuple(pools.items()):
                 begun += pool.sweep(now)
+                if pool.waiting and pool.live >= pool.settings.max_connections:
+                    self.starved.append(pool)
+                elif pool.patience:
+                    pool.patience = 0
                 if pool.closed and not pool.live and endpoint not in self.endpoints:
                     del pools[endpoint]
         return begun

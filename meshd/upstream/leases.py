@@ -3,10 +3,11 @@
 Theory of operation: a connection is idle, or leased to as many exchanges as `_leases` says. `take` and `release` are
 the hot path and wait for nothing; `take` gives what is shared already, else the connection that was used last. Rule 1:
 what is given back goes to the first in line if it may go on, and only else to the idle; a connection that carries
-several exchanges goes to as many in line as it has room for. Rule 2: a connection that may not go on takes nobody more,
-and closes with the last exchange it carries. Rule 3: whenever one has ended the pool hears of it (`_replace`), for
-somebody in line may dial in its place. Rule 4: where the server may serve one connection at a time, what is kept idle
-is bounded by what it has shown (`keep_alive.py`).
+several exchanges goes to as many in line as it has room for. While clients that read nothing hold connections
+(`patience`), the last in line is first: requests that fill the line for their sake are not served before all who come
+later. Rule 2: a connection that may not go on takes nobody more, and closes with the last exchange it carries. Rule 3:
+whenever one has ended the pool hears of it (`_replace`), for somebody in line may dial in its place. Rule 4: where the
+server may serve one connection at a time, what is kept idle is bounded by what it has shown (`keep_alive.py`).
 """
 
 from collections import OrderedDict
@@ -38,10 +39,12 @@ class Leases(Generic[C]):
         "_trial",
         "closed",
         "parted",
+        "patience",
     )
 
     def __init__(self, keep_alive: KeepAlive | None = None) -> None:
         self.closed = False
+        self.patience = 0  # how many more than `max_pending` may wait, because as many connections are being freed
         self._dialling = 0  # connections that are not there yet
         self._keep_alive = keep_alive  # None: the server serves many connections at a time
         self._trial: C | None = None  # idle, and not used, to see whether the server serves others meanwhile
@@ -52,6 +55,11 @@ class Leases(Generic[C]):
         self._shared: list[C] = []  # leased, and able to carry more than one exchange
         self._line: OrderedDict[Ticket[C], None] = OrderedDict()
         self._stale = 0  # that were found dead while idle
+
+    @property
+    def waiting(self) -> int:
+        """How many stand in line."""
+        return len(self._line)
 
     def take(self, now: float, *, careful: bool = True) -> C | None:
         """A live idle connection, or None. Never waits.
@@ -107,7 +115,7 @@ class Leases(Generic[C]):
     def _share_out(self, connection: C) -> None:
         while self._line and self._can_share(connection):
             self._leases[connection] += 1
-            self._line.popitem(last=False)[0].serve(connection)
+            self._line.popitem(last=self.patience > 0)[0].serve(connection)
 
     def _unlease(self, connection: C, now: float, *, reusable: bool) -> None:
         left = self._leases.pop(connection, 0) - 1
@@ -139,7 +147,7 @@ class Leases(Generic[C]):
         if self._line and connection.is_stale():
             self._bury(connection, now)
         elif self._line and (connection.streams == 1 or connection.has_room(0)):
-            ticket, _ = self._line.popitem(last=False)
+            ticket, _ = self._line.popitem(last=self.patience > 0)
             self._lease(connection)
             ticket.serve(connection)
         elif self.closed or (self._keep_alive is not None and not self._keeps(self._keep_alive, connection, now)):

@@ -171,7 +171,7 @@ class Pool(Leases[C]):
             ticket = Ticket(deadline, self._line)
             self._permit(ticket, now)
             return ticket
-        if len(self._line) >= self.settings.max_pending:
+        if len(self._line) >= self.settings.max_pending + self.patience:
             self._overflowed += 1
             raise self._overflow()
         ticket = Ticket(deadline, self._line)
@@ -211,7 +211,7 @@ class Pool(Leases[C]):
     def _admit(self, now: float) -> None:
         """Permit as many in line to dial as there is room for."""
         while self._line and self._may_dial() and now >= self._holding.until:
-            ticket, _ = self._line.popitem(last=False)
+            ticket, _ = self._line.popitem(last=self.patience > 0)
             self._permit(ticket, now)
 
     async def _dial(self) -> C:

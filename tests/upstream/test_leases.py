@@ -7,6 +7,8 @@ from support.background import settled
 from support.connections import FakeDialler
 from support.pools import NEVER, line_up, make_pool, now
 
+from meshd.core.errors import UpstreamError
+
 # -- taking and giving back --------------------------------------------------------------------------------------------
 
 
@@ -145,3 +147,35 @@ async def test_an_idle_connection_whose_peer_lets_nobody_begin_is_passed_over(au
     full.room = True
     other.room = False
     assert pool.take(now()) is full
+
+
+# -- while clients that read nothing hold connections ------------------------------------------------------------------
+
+
+async def test_the_last_in_line_is_first_while_slow_readers_hold_connections():
+    pool = make_pool(FakeDialler(), max_connections=1)
+    leased = await pool.acquire(now())
+    async with trio.open_nursery() as nursery:
+        first, second = await line_up(nursery, pool, NEVER, NEVER)
+        assert pool.waiting == 2
+        pool.patience = 1
+        pool.release(leased, now(), reusable=True)
+        await settled()
+        assert (first.connection, second.connection) == (None, leased)
+        pool.patience = 0
+        pool.release(leased, now(), reusable=True)
+        await settled()
+        assert first.connection is leased
+
+
+async def test_the_line_is_longer_by_those_that_are_being_freed():
+    pool = make_pool(FakeDialler(), max_connections=1, max_pending=1)
+    await pool.acquire(now())
+    async with trio.open_nursery() as nursery:
+        await line_up(nursery, pool, NEVER)
+        with pytest.raises(UpstreamError, match="overflow"):
+            await pool.acquire(now())
+        pool.patience = 1
+        await line_up(nursery, pool, NEVER)
+        assert pool.waiting == 2
+        nursery.cancel_scope.cancel()
