@@ -87,6 +87,7 @@ class Controller:
         }
         self._intake.metrics.watch(Kind.GAUGE, self._view.gauges)
         self._intake.metrics.watch(Kind.COUNTER, self._view.counters)
+        self._intake.metrics.watch(Kind.COUNTER, self._key_sets.counters)
 
     async def run(self) -> None:
         """Work until the supervisor says stop."""

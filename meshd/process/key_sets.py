@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import trio
 
 from meshd.config.documents import Documents
+from meshd.core.cells import Key
 from meshd.filters.jwks import MAX_SET, InvalidKey, usable_keys
 from meshd.http.freshness import freshness
 from meshd.process.start import FetchedKeys
@@ -93,17 +94,24 @@ class Fetched:
 class KeySets:
     """Every key set that the documents name by a URI, and no other."""
 
-    __slots__ = ("_asked", "_sets", "_threads", "version")
+    __slots__ = ("_asked", "_sets", "_threads", "failures", "fetches", "version")
 
     def __init__(self, known: FetchedKeys) -> None:
         self._sets = {uri: Fetched(text) for uri, text in known.texts.items()}
         self._asked = trio.Event()
         self._threads = trio.CapacityLimiter(MAX_SETS)  # of their own: those that hang keep nobody else from one
+        self.fetches = self.failures = 0
         self.version = known.version  # greater by one with every change
 
     def fetched(self) -> FetchedKeys:
         """What there is."""
         return FetchedKeys(self.version, {uri: each.text for uri, each in self._sets.items() if each.text})
+
+    def counters(self) -> Iterator[tuple[Key, float]]:
+        """For `Metrics.watch`."""
+        if self.fetches:
+            yield ("meshd.jwks.fetches", ()), self.fetches
+            yield ("meshd.jwks.failures", ()), self.failures
 
     async def watch(self, documents: Callable[[], Documents], changed: Callable[[], None]) -> None:
         """Fetch what is due, for ever, none waiting for another; `changed` is called after each change."""
@@ -142,12 +150,14 @@ class KeySets:
 
     async def _renew(self, uri: str, seconds: float, changed: Callable[[], None]) -> None:
         known = self._sets[uri]
+        self.fetches += 1
         try:
             with trio.fail_after(2 * seconds):
                 answer = await trio.to_thread.run_sync(
                     fetch, uri, seconds, abandon_on_cancel=True, limiter=self._threads
                 )
         except (FetchError, trio.TooSlowError) as error:
+            self.failures += 1
             known.fail(trio.current_time())
             kept = "the last ones stay" if known.text else "its tokens are refused"
             log.warning("keys of %s: %s; %s", uri, str(error) or "took too long", kept)

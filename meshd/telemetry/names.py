@@ -57,6 +57,8 @@ DESCRIPTIONS: Final = {
     "meshd.log.lines": Description("Access log lines written.", "{line}"),
     "meshd.log.dropped": Description("Log lines of the processes that nobody could take in time.", "{line}"),
     "meshd.log.coalesced": Description("Log lines of the processes that were counted as more of the same.", "{line}"),
+    "meshd.jwks.fetches": Description("Key sets of issuers that were fetched.", "{fetch}"),
+    "meshd.jwks.failures": Description("Fetches of key sets that failed; the last good set stays.", "{fetch}"),
     "meshd.generation": Description("The generation of documents that is served.", "1", highest=True),
     "meshd.config.ok": Description(
         "1 while the documents on disk are the ones that are served, 0 after a bad reload.", "1"

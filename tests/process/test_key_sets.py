@@ -14,6 +14,7 @@ from support.tokens import key_set, public
 from meshd.config.documents import Document, Documents
 from meshd.config.request_authentication import RequestAuthentication
 from meshd.filters.jwks import MAX_SET
+from meshd.process import key_sets
 from meshd.process.key_sets import (
     AGAIN,
     AGAIN_AT_MOST,
@@ -196,7 +197,9 @@ def test_whatever_strangers_and_issuers_do_a_set_is_fetched_at_a_bounded_rate(ev
         assert after - before >= (AGAIN if failures else min(SOONEST, PAUSE)) - 1e-6
 
 
-async def test_sets_are_kept_while_they_cannot_be_had():
+async def test_sets_are_kept_while_they_cannot_be_had(monkeypatch):
+    monkeypatch.setattr(key_sets, "AGAIN", 3600.0)  # it does not come back by itself while we look
+    monkeypatch.setattr(key_sets, "AGAIN_AT_MOST", 3600.0)
     other = key_set(public("EdDSA"))
     with serve(key_set(), 503, other) as origin:
         uri = f"http://{origin.address}/"
@@ -206,8 +209,18 @@ async def test_sets_are_kept_while_they_cannot_be_had():
             watched.sets.renew()
             await watched.until(lambda: watched.failures(uri) == 1)
             assert watched.sets.fetched().texts == {uri: key_set()}
-            assert await watched.until_told(2) == {uri: other}  # it came back by itself
+            assert dict(watched.sets.counters()) == {("meshd.jwks.fetches", ()): 2, ("meshd.jwks.failures", ()): 1}
+            watched.sets.renew()
+            assert await watched.until_told(2) == {uri: other}
             assert [each.version for each in watched.told] == [1, 2]
+
+
+async def test_one_that_failed_is_fetched_again_soon():
+    with serve(503, key_set()) as origin:
+        uri = f"http://{origin.address}/"
+        async with Watched(uri) as watched:
+            assert await watched.until_told(1) == {uri: key_set()}
+            assert watched.failures(uri) == 0
 
 
 async def test_a_set_that_is_wanted_is_fetched_again():
