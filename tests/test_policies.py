@@ -73,7 +73,8 @@ def test_the_list_names_every_folder():
     assert all(f"`{folder.name}/`" in text for folder in FOLDERS)
 
 
-def test_nothing_is_wrong_with_the_demo():
-    count, problems = check(None, [LIBRARY / "demo"], 0.0)
+@pytest.mark.parametrize("folder", [LIBRARY / "demo", *FOLDERS], ids=lambda folder: folder.name)
+def test_there_is_not_even_a_warning_about_it(folder):
+    count, problems = check(None, [folder], 0.0)
     assert count > 0
     assert problems == []

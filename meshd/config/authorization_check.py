@@ -15,9 +15,15 @@ BY_CERTIFICATE: Final = ("principals", "namespaces", "service_accounts", "trust_
 
 def check_authorization(documents: Documents) -> Iterator[Problem]:
     """Every policy by itself."""
+    admitting = {
+        policy.model.namespace
+        for policy in documents.authorization_policies
+        if policy.model.spec.action == "ALLOW" and policy.model.spec.rules
+    }
     for policy in documents.authorization_policies:
         spec = policy.model.spec
-        if spec.action == "ALLOW" and not spec.rules:
+        # Beside others that admit somebody it is the usual way to say that nothing is allowed but what they name.
+        if spec.action == "ALLOW" and not spec.rules and policy.model.namespace not in admitting:
             expected = "an ALLOW policy without rules admits nobody"
             yield warning(policy, ("spec",), expected, "write '- {}' under 'rules' to admit everybody")
         if spec.action == "AUDIT":

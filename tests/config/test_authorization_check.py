@@ -29,6 +29,17 @@ def test_an_allow_that_admits_nobody():
     assert (field, message.partition(";")[0]) == ("spec", "an ALLOW policy without rules admits nobody")
 
 
+def test_allow_nothing_beside_what_is_allowed_is_no_mistake():
+    def found(*policies):
+        documents = tuple(Document(each, "f.yaml", Spot(1, 1, 1, 1)) for each in policies)
+        return list(check_authorization(Documents(authorization_policies=documents)))
+
+    nothing = policy(name="allow-nothing")
+    assert found(nothing, policy(GET, name="readers")) == []
+    assert len(found(nothing, policy(GET, name="no-reads", action="DENY"))) == 1
+    assert len(found(nothing, policy(GET, name="readers", namespace="far-away"))) == 1
+
+
 @pytest.mark.parametrize(("rules", "field"), [((GET, {}), "spec.rules[0]"), (({}, GET), "spec.rules[1]")])
 def test_a_rule_that_everything_covers(rules, field):
     [(found, message)] = warnings(*rules)
