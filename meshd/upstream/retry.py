@@ -12,7 +12,7 @@ because we may go elsewhere. So over the pair one side tries again, never both. 
 away did not take up was no attempt: it goes again at once whatever the policy says, and spends no budget.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
@@ -56,7 +56,8 @@ OF_STATUS: Final = {
     504: GATEWAY_ERROR,
 }
 PATIENCE: Final = 1.5  # times what a response asks to wait: jitter, so that not everybody comes back at once
-MOST_MOVES: Final = 5  # times one request meets a connection that is going away; after that it is a failure like others
+MOST_MOVES: Final = 20  # times one request meets a connection that is going away; more of it is a failure like others
+MOVES_AT_ONCE: Final = 5  # of those; a server that does nothing else gets pauses
 MOST_DIGITS: Final = 12
 TELLING: Final = frozenset({b"grpc-status", b"x-envoy-ratelimited"})  # fields that are a condition with any status
 # Met only when the policy lists codes or fields, which is asking for them.
@@ -83,6 +84,7 @@ NO_BUDGET: Final = Decision(retry=False, reason="retry budget exhausted", flag=f
 FINAL: Final = Decision(retry=False, reason="this failure is final")
 OWN: Final = Decision(retry=False, reason="the sidecar of the callee answered itself, and the app may have been asked")
 AGAIN: Final = Decision(retry=True, reason="the connection was going away and had not taken it up", at_once=True)
+AGAIN_LATER: Final = replace(AGAIN, at_once=False)
 FULL: Final = Decision(retry=False, reason="a limit was reached; asking again would not help")
 
 
@@ -107,7 +109,7 @@ def should_retry(
         return RESPONDED
     moved = [attempt.resend for attempt in exchange.attempts].count(Resend.MOVED)
     if resend is Resend.MOVED and replayable and moved <= MOST_MOVES:
-        return AGAIN
+        return AGAIN if moved <= MOVES_AT_ONCE else AGAIN_LATER
     if not policy.attempts:
         return OFF
     reason = _granted(conditions, exchange, policy, resend)

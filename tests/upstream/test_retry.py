@@ -22,6 +22,7 @@ from meshd.upstream.http1 import Http1Connection
 from meshd.upstream.retry import (
     AGAIN,
     MOST_MOVES,
+    MOVES_AT_ONCE,
     NOT_ASKED,
     asked_pause,
     backoff,
@@ -257,7 +258,7 @@ def test_the_law(*, outcome, policy, method, keyed, tries, responded, replayable
     exchange.deadline = 10.0 + time_left
     budget = Budget(share=0.0, per_second=left / 10)
     decision = decide(outcome, policy, exchange, now=10.0, replayable=replayable, budget=budget)
-    if decision == AGAIN:
+    if decision.reason == AGAIN.reason:
         assert outcome.retry is Resend.MOVED
         assert replayable
         assert not responded
@@ -331,7 +332,9 @@ def test_what_a_connection_left_behind_is_no_attempt_and_spends_no_budget(policy
 
 
 def test_a_server_that_does_nothing_but_leave_is_left_in_the_end():
-    assert decide(LEFT_BEHIND, exchange=moved(moves=MOST_MOVES)) == AGAIN
+    decisions = [decide(LEFT_BEHIND, exchange=moved(moves=moves)) for moves in range(1, MOST_MOVES + 1)]
+    assert [decision.retry for decision in decisions] == [True] * MOST_MOVES
+    assert [decision.at_once for decision in decisions].index(False) == MOVES_AT_ONCE
     budget = Budget(share=0.0, per_second=0.0)
     assert decide(LEFT_BEHIND, exchange=moved(moves=MOST_MOVES + 1), budget=budget).flag == flags.RETRY_BUDGET
     assert decide(LEFT_BEHIND, NO_RETRY, moved(moves=MOST_MOVES + 1)).retry is False
