@@ -296,6 +296,11 @@ class Controller:
 
     def _look_at_keys(self, slot: int, *, is_ready: bool) -> None:
         """Tell a worker of the keys again that has not said it has them."""
+        if (
+            self._intake.keys[slot] > self._key_sets.version
+        ):  # a predecessor of ours told it more than the supervisor heard
+            self._key_sets.version = self._intake.keys[slot] + 1
+            self._tell_keys()
         keys = self._standing.accepted.keys
         behind = is_ready and self._intake.keys[slot] < keys.version
         self._keys_behind[slot] = self._keys_behind[slot] + 1 if behind else 0
