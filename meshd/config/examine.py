@@ -1,7 +1,9 @@
 """From a document's data to its model, or to every mistake in it in words. Only this file reads pydantic's errors."""
 
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Final, TypeAlias, TypeVar, Union, get_args, get_origin
 
 from pydantic import ValidationError
@@ -53,8 +55,7 @@ def examine(model: type[M], data: Value, document: str, where: Where) -> tuple[M
         found = [_Finding.from_error(detail, model) for detail in details[:MAX_PROBLEMS]]
         problems = [finding.problem(data, document, where) for finding in found]
     else:
-        faults = [finding for _, finding in zip(range(MAX_PROBLEMS), _findings(read, ()), strict=False)]
-        problems = [finding.problem(data, document, where) for finding in faults]
+        problems = [finding.problem(data, document, where) for finding in _findings(read, ())[:MAX_PROBLEMS]]
         if not problems:
             return read, []
     problems.sort(key=lambda problem: (problem.file, problem.line, problem.column))
@@ -188,35 +189,58 @@ def plain_type(annotation: object) -> object:
     return annotation
 
 
-def _findings(model: Model, at: Path) -> Iterator[_Finding]:
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What to look at in a field, made once for each model."""
+
+    alias: str
+    is_nullable: bool
+    unsupported: Unsupported | None
+
+
+@cache
+def _rules_of(model: type[Model]) -> Mapping[str, _Rules]:
+    return {
+        name: _Rules(
+            field.alias or name,
+            any(isinstance(mark, Nullable) for mark in field.metadata),
+            next((mark for mark in field.metadata if isinstance(mark, Unsupported)), None),
+        )
+        for name, field in model.model_fields.items()
+    }
+
+
+def _findings(model: Model, at: Path) -> list[_Finding]:
     """What pydantic does not look for: marks, nulls, and faults between fields, of a model and all below it."""
-    fields = type(model).model_fields
+    found: list[_Finding] = []
+    rules = _rules_of(type(model))
     for name in model.model_fields_set:
-        field, value = fields[name], getattr(model, name)
-        path = (*at, field.alias or name)
-        unsupported = next((mark for mark in field.metadata if isinstance(mark, Unsupported)), None)
-        if value is None and not any(isinstance(mark, Nullable) for mark in field.metadata):
-            yield _Finding(path, "type", "null is not a value of this field")
-        elif unsupported is not None:
-            expected = f"{field.alias} is a standard field that is not supported: {unsupported.why}"
-            yield _Finding(path, "unsupported", expected)
-        else:
-            yield from _below(value, path)
-    for fault in model.faults():
-        yield _from_fault(fault, at)
+        value, rule = getattr(model, name), rules[name]
+        if value is None and not rule.is_nullable:
+            found.append(_Finding((*at, rule.alias), "type", "null is not a value of this field"))
+        elif rule.unsupported is not None:
+            expected = f"{rule.alias} is a standard field that is not supported: {rule.unsupported.why}"
+            found.append(_Finding((*at, rule.alias), "unsupported", expected))
+        elif isinstance(value, (Model, tuple, dict)):
+            found += _below(value, (*at, rule.alias))
+    if type(model).faults is not Model.faults:
+        found += [_from_fault(fault, at) for _, fault in zip(range(MAX_PROBLEMS), model.faults(), strict=False)]
+    return found
 
 
-def _below(value: object, at: Path) -> Iterator[_Finding]:
+def _below(value: object, at: Path) -> list[_Finding]:
     if isinstance(value, Model):
-        yield from _findings(value, at)
-        return
+        return _findings(value, at)
     items: Iterable[tuple[str | int, object]] = ()
     if isinstance(value, tuple):
         items = enumerate(value)
     elif isinstance(value, dict):
         items = value.items()
+    found: list[_Finding] = []
     for step, item in items:
-        yield from _below(item, (*at, step))
+        if isinstance(item, (Model, tuple, dict)):
+            found += _below(item, (*at, step))
+    return found
 
 
 def _from_fault(fault: Fault, at: Path) -> _Finding:

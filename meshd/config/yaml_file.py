@@ -11,7 +11,7 @@ Rule 4: sequences become tuples, so that what was read can be kept without fear 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -126,7 +126,19 @@ def resolve(text: str) -> Value:
 class _Reader:
     """Builds documents from events, one file long."""
 
-    __slots__ = ("anchors", "counted", "environ", "expanded", "file", "nodes", "problems", "root", "stack", "texts")
+    __slots__ = (
+        "act_on",
+        "anchors",
+        "counted",
+        "environ",
+        "expanded",
+        "file",
+        "nodes",
+        "problems",
+        "root",
+        "stack",
+        "texts",
+    )
 
     def __init__(self, file: str, environ: Mapping[str, str] | None) -> None:
         self.file = file
@@ -137,6 +149,15 @@ class _Reader:
         self.anchors: dict[str, tuple[Value, Spot, int]] = {}
         self.root: tuple[Value, Spot] | None = None
         self.expanded: set[Path] = set()
+        self.act_on: dict[type[yaml.Event], Callable[[yaml.Event, tuple[int, int]], None]] = {
+            yaml.AliasEvent: self.alias,
+            yaml.MappingStartEvent: self.open,
+            yaml.SequenceStartEvent: self.open,
+            yaml.MappingEndEvent: self.close,
+            yaml.SequenceEndEvent: self.close,
+            yaml.DocumentStartEvent: self.begin_document,
+            yaml.DocumentEndEvent: self.end_document,
+        }
         self.nodes = 0
         self.counted = 0  # of those, in documents that have ended
 
@@ -156,25 +177,27 @@ class _Reader:
     def read(self, text: str) -> None:
         """Consume every event of the text."""
         parser = CParser(text)
+        get_event, act_on, scalar = parser.get_event, self.act_on, self.scalar
         try:
-            while (event := parser.get_event()) is not None:
+            while (event := get_event()) is not None:
                 mark = event.start_mark
                 at = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
-                if isinstance(event, yaml.ScalarEvent):
-                    self.scalar(event, at)
-                elif isinstance(event, yaml.AliasEvent):
-                    self.alias(event.anchor, at)
-                elif isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
-                    self.open(event, at)
-                elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
-                    self.close()
-                elif isinstance(event, yaml.DocumentStartEvent):
-                    self.anchors, self.root, self.expanded = {}, None, set()
-                elif isinstance(event, yaml.DocumentEndEvent) and self.root is not None:
-                    self.texts.append(Text(*self.root, frozenset(self.expanded), self.nodes - self.counted))
-                    self.counted = self.nodes
+                if type(event) is yaml.ScalarEvent:  # most are
+                    scalar(event, at)
+                elif (act := act_on.get(type(event))) is not None:
+                    act(event, at)
         finally:
             parser.dispose()
+
+    def begin_document(self, _event: yaml.Event, _at: tuple[int, int]) -> None:
+        """Nothing of the document before is left."""
+        self.anchors, self.root, self.expanded = {}, None, set()
+
+    def end_document(self, _event: yaml.Event, _at: tuple[int, int]) -> None:
+        """It is whole."""
+        if self.root is not None:
+            self.texts.append(Text(*self.root, frozenset(self.expanded), self.nodes - self.counted))
+            self.counted = self.nodes
 
     def scalar(self, event: yaml.ScalarEvent, at: tuple[int, int]) -> None:
         """A key, or a value that is not a collection."""
@@ -222,8 +245,9 @@ class _Reader:
         if tag is not None and tag not in _CORE_TAGS and tag != "!":
             raise _Refused(at, f"the tag {quote(tag)} is not supported; write plain YAML")
 
-    def alias(self, anchor: str | None, at: tuple[int, int]) -> None:
+    def alias(self, event: yaml.Event, at: tuple[int, int]) -> None:
         """Repeat an anchored value."""
+        anchor = event.anchor if isinstance(event, yaml.AliasEvent) else None
         if self.stack and self.stack[-1].mapping and self.stack[-1].key is None:
             raise _Refused(at, "a key must be a plain string, not an alias")
         found = self.anchors.get(anchor or "")
@@ -232,8 +256,9 @@ class _Reader:
         value, spot, nodes = found
         self.add(value, at, nodes=nodes, children=spot.children)
 
-    def open(self, event: yaml.MappingStartEvent | yaml.SequenceStartEvent, at: tuple[int, int]) -> None:
+    def open(self, event: yaml.Event, at: tuple[int, int]) -> None:
         """Begin a mapping or a sequence."""
+        assert isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent))
         self.check_tag(event.tag, at)
         parent = self.stack[-1] if self.stack else None
         if parent is not None and parent.mapping and parent.key is None:
@@ -243,7 +268,7 @@ class _Reader:
         key_at = parent.key_at if parent is not None and parent.mapping else at
         self.stack.append(_Frame(isinstance(event, yaml.MappingStartEvent), event.anchor, at, key_at))
 
-    def close(self) -> None:
+    def close(self, _event: yaml.Event, _at: tuple[int, int]) -> None:
         """End the innermost collection."""
         frame = self.stack.pop()
         for pairs, spot in frame.merged:

@@ -28,6 +28,7 @@ from meshd.identity.credentials import (
     load_credentials,
 )
 from meshd.process.delta import Delta, applying
+from meshd.process.pace import CollectorRests
 from meshd.process.start import Accepted
 
 CERTIFICATES: Final = "spec.identity.certificates"
@@ -53,6 +54,10 @@ class Source:
 
     def read_all(self, loaded: LoadedProxy, generation: int, before: Accepted | None = None) -> Accepted:
         """Everything it names, checked together. Raises ConfigError, with what is wrong with either if both are."""
+        with CollectorRests():
+            return self._read_all(loaded, generation, before)
+
+    def _read_all(self, loaded: LoadedProxy, generation: int, before: Documents) -> Accepted:
         problems: list[Problem] = []
         credentials = documents = None
         kept = before.credentials if before is not None and before.loaded.certificates == loaded.certificates else None
