@@ -67,22 +67,24 @@ def backend_policy(name: str, **spec) -> dict:
 
 class FaultRig:
     """`policies`: by the name of a service, the spec of its BackendPolicy or None. Each has an app of that name, but
-    for those whose endpoints are given in `elsewhere`."""
+    for those whose endpoints are given in `elsewhere`. `spec` is more of the sidecar's own."""
 
-    def __init__(self, mesh, policies: dict[str, dict | None], elsewhere: dict[str, list[str]] | None = None) -> None:
+    def __init__(
+        self, mesh, policies: dict[str, dict | None], elsewhere: dict[str, list[str]] | None = None, **spec
+    ) -> None:
         self.mesh = mesh
         self.apps: dict[str, App] = {}
-        for name, spec in policies.items():
+        for name, policy in policies.items():
             if elsewhere is None or name not in elsewhere:
                 self.apps[name] = App(name)
                 mesh.entry(f"{name}.test", self.apps[name].origin.address)
             else:
                 mesh.entry(f"{name}.test", *elsewhere[name])
-            if spec is not None:
-                mesh.policy(f"policy-{name}", json.dumps(backend_policy(name, **spec)))
+            if policy is not None:
+                mesh.policy(f"policy-{name}", json.dumps(backend_policy(name, **policy)))
         self._log = mesh.folder / "access.log"
         telemetry = {"otlp": None, "accessLog": {"path": str(self._log)}}
-        self.sidecar = mesh.run("out", outbound=[{"listen": "127.0.0.1:0"}], telemetry=telemetry)
+        self.sidecar = mesh.run("out", outbound=[{"listen": "127.0.0.1:0"}], telemetry=telemetry, **spec)
         self.address = self.sidecar.address("outbound-0")
 
     def close(self) -> None:
