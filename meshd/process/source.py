@@ -57,7 +57,7 @@ class Source:
         with CollectorRests():
             return self._read_all(loaded, generation, before)
 
-    def _read_all(self, loaded: LoadedProxy, generation: int, before: Documents) -> Accepted:
+    def _read_all(self, loaded: LoadedProxy, generation: int, before: Accepted | None) -> Accepted:
         problems: list[Problem] = []
         credentials = documents = None
         kept = before.credentials if before is not None and before.loaded.certificates == loaded.certificates else None
