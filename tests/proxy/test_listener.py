@@ -129,7 +129,7 @@ def test_a_reply_of_ours_carries_the_id_of_its_request():
 
 def test_what_was_no_request_has_an_id_as_well_and_a_loop_has_none():
     listener, _ = listener_of()
-    unparsed = listener.begin_unparsed(STRANGER, 0.0)
+    unparsed = listener.begin_unparsed(STRANGER, 0.0, RequestHead(b"-", b"-", b""))
     assert listener.render(unparsed, DENIED)[0].get(b"x-request-id") == unparsed.request_id != b""
     looped = begun(listener, (b"via", b", ".join([b"1.1 orders"] * 3)))
     assert listener.render(looped, LOOPED)[0].get(b"x-request-id") is None

@@ -37,10 +37,12 @@ OFFENCE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 40
 class PlainSidecar:
     """`meshd run` with a standard error of our choice. `spec`: lines of the Proxy document's spec, after the others."""
 
-    def __init__(self, folder, stderr, prefix=(), app="127.0.0.1:9", spec=""):
+    def __init__(self, folder, stderr, prefix=(), app="127.0.0.1:9", spec="", telemetry="null"):
         (folder / "policies").mkdir()
         (folder / "policies" / "all.yaml").write_text(PLAIN + "---" + ALLOW)
         document = PROXY.removesuffix("---\n").replace("127.0.0.1:9", app)
+        if telemetry is None:  # it is in `spec`
+            document = document.replace("  telemetry: null\n", "")
         (folder / "proxy.yaml").write_text(document + "".join(f"  {line}\n" for line in spec.splitlines()))
         self._ready = folder / "ready.json"
         argv = [*prefix, *meshd(), "run", "-f", str(folder / "proxy.yaml"), "--ready-file", str(self._ready)]
