@@ -24,7 +24,7 @@ class PolicyMatch(Model):
 
     def faults(self) -> Iterator[Fault]:
         """Each name once."""
-        yield from repeats(("headers",), (header.name for header in self.headers), "name")
+        yield from repeats(("headers",), (header.name.lower() for header in self.headers), "name")
 
 
 class Attachment(Model):

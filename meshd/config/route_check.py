@@ -6,8 +6,8 @@ from typing import TypeAlias
 from meshd.config.destinations import Destinations
 from meshd.config.documents import Document, Documents
 from meshd.config.errors import Path, Problem, field_name
-from meshd.config.grpc_route import GRPCMatch, GRPCRoute
-from meshd.config.http_route import HTTPMatch, HTTPRoute
+from meshd.config.grpc_route import GRPCHeaderMatch, GRPCMatch, GRPCRoute
+from meshd.config.http_route import HeaderMatch, HTTPMatch, HTTPRoute
 from meshd.config.l4_route import TCPRoute, TLSRoute
 from meshd.config.model import Resource
 from meshd.config.references import BackendObjectRef, ParentRef
@@ -28,10 +28,14 @@ def check_routes(documents: Documents, destinations: Destinations) -> Iterator[P
         yield from _parents(http, http.model.spec.parent_refs, destinations)
         yield from _hostnames(http, http.model.spec.hostnames, http.model.spec.parent_refs)
         yield from _http_backends(http, destinations)
+        for place, http_rule in enumerate(http.model.spec.rules):
+            yield from _second_entries(http, place, http_rule.matches)
     for grpc in documents.grpc_routes:
         yield from _parents(grpc, grpc.model.spec.parent_refs, destinations)
         yield from _hostnames(grpc, grpc.model.spec.hostnames, grpc.model.spec.parent_refs)
         yield from _grpc_backends(grpc, destinations)
+        for place, call_rule in enumerate(grpc.model.spec.rules):
+            yield from _second_entries(grpc, place, call_rule.matches)
     l4: tuple[Document[TCPRoute] | Document[TLSRoute], ...] = (*documents.tcp_routes, *documents.tls_routes)
     for route in l4:
         yield from _parents(route, route.model.spec.parent_refs, destinations)
@@ -41,6 +45,21 @@ def check_routes(documents: Documents, destinations: Destinations) -> Iterator[P
             yield warning(route, ("spec", "rules", 1), "the first rule takes every connection; this one never acts")
     yield from _outranked(documents)
     yield from _shadowed(documents)
+
+
+def _second_entries(
+    route: Document[Resource], place: int, matches: Sequence[HTTPMatch | GRPCMatch]
+) -> Iterator[Problem]:
+    """Entries of a match that name a header again, which the Gateway API has nobody consider."""
+    for number, match in enumerate(matches):
+        seen: set[str] = set()
+        headers: Sequence[HeaderMatch | GRPCHeaderMatch] = match.headers
+        for entry, header in enumerate(headers):
+            if header.name.lower() in seen:
+                at = ("spec", "rules", place, "matches", number, "headers", entry, "name")
+                expected = "an earlier entry names the same header: only the first is considered"
+                yield warning(route, at, expected, "remove one of the two", header.name)
+            seen.add(header.name.lower())
 
 
 def _outranked(documents: Documents) -> Iterator[Problem]:

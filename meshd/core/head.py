@@ -88,7 +88,16 @@ class RequestHead:
         """Whether a test holds with `path` at one of the readings; taken for true where there are too many."""
         if self.forms is None:
             return test()
-        normal, readings = self.path, self.forms.readings
+        return self._any_of(self.forms.readings, test) or not self.forms.readings
+
+    def any_overreading(self, test: Callable[[], bool]) -> bool:
+        """Whether a test holds with `path` as an app would read it that decodes twice; as above."""
+        if self.forms is None or b"%25" not in self.forms.judged:
+            return False
+        return self._any_of(self.forms.overread, test) or not self.forms.overread
+
+    def _any_of(self, readings: tuple[bytes, ...], test: Callable[[], bool]) -> bool:
+        normal = self.path
         try:
             for reading in readings:
                 self.path = reading
@@ -96,7 +105,7 @@ class RequestHead:
                     return True
         finally:
             self.path = normal
-        return not readings
+        return False
 
     def get(self, name: bytes) -> bytes | None:
         """The value of a field by its lower-case name, repeated fields joined; None when absent."""

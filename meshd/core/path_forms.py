@@ -8,7 +8,8 @@ Theory of operation: a reading is written canonically (RFC 3986 section 6.2.2): 
 path cannot hold as it is has one, in upper case. So two spellings of the same octets are one reading, and policies are
 written the same way when they are compiled. From the canonical form on, each step that an app may take is applied to
 every reading found so far, in any order, until nothing new comes. Escapes are decoded once: `%2561` is `%61`, and no
-app that keeps to the standard makes `a` of it.
+app that keeps to the standard makes `a` of it. What a policy would deny if it were decoded twice is refused as
+malformed, not denied.
 
 Sources: RFC 3986 sections 5.2.4 and 6.2.2; Istio's MeshConfig.pathNormalization; the advisories CVE-2019-9901,
 CVE-2021-29492, CVE-2021-31920, CVE-2021-32779, CVE-2026-73551.
@@ -181,6 +182,7 @@ class PathForms:
     forwarded: bytes
     judged: bytes  # what may be read in several ways
     _readings: tuple[bytes, ...] | None = field(default=None, compare=False, repr=False)
+    _overread: tuple[bytes, ...] | None = field(default=None, compare=False, repr=False)
 
     @property
     def readings(self) -> tuple[bytes, ...]:
@@ -188,3 +190,10 @@ class PathForms:
         if self._readings is None:
             self._readings = readings(self.judged)
         return self._readings
+
+    @property
+    def overread(self) -> tuple[bytes, ...]:
+        """The readings of an app that decodes twice; none when there are too many."""
+        if self._overread is None:
+            self._overread = readings(self.judged.replace(b"%25", b"%"))
+        return self._overread

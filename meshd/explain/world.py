@@ -17,6 +17,7 @@ from meshd.core.reply import Reply
 from meshd.core.route import Route
 from meshd.explain.chance import Drawn
 from meshd.explain.question import Question, Said, Unaskable
+from meshd.filters import authz
 from meshd.filters.ext_authz import Gate
 from meshd.net.tls import Mode
 from meshd.proxy.admit import admit
@@ -165,7 +166,9 @@ def _answer(exchange: Exchange, plan: Plan, reply: Reply | None) -> Answer:
     if reply is None or (reply is NO_BACKEND and route is not None and _has_backend(route, plan)):
         answer = Answer("forwarded", verdict=verdict, route=route, delay=exchange.delay)
         return replace(answer, forwarded=_shown(exchange.head) if _is_certain(route) else "")
-    if reply.flag in (DENIED, EXTERNAL_AUTHORIZER):
+    if reply is exchange.refusal or reply is authz.MALFORMED:
+        kind = "malformed"
+    elif reply.flag in (DENIED, EXTERNAL_AUTHORIZER):
         kind = "denied"
     elif reply is NO_ROUTE:
         kind = "no route"

@@ -24,6 +24,7 @@ from meshd.filters.rule_index import RuleIndex
 
 BODY = b"RBAC: access denied"
 TOO_MANY_READINGS = Verdict(allowed=False, failed=f"path: at most {MAX_READINGS} ways to read it", observed="more")
+ESCAPED_TWICE = Verdict(allowed=False, failed="path: allowed if it is decoded once", observed="escapes of escapes")
 MOST_EXPLAINED = 32  # rules that a denial is explained by: whoever is denied must not cost more than who is allowed
 
 
@@ -44,6 +45,15 @@ class PolicyRules:
 
 
 RulesOf = Callable[[AuthorizationPolicy], PolicyRules]
+
+
+MALFORMED = Reply(
+    400,
+    flags.DOWNSTREAM_PROTOCOL,
+    "path_normalization_failed: escaped twice, and denied if it is decoded twice",
+    proxy_errors.HTTP_REQUEST_ERROR,
+    body=b"bad request",
+)
 
 
 class Authorizer:
@@ -80,7 +90,9 @@ class Authorizer:
             verdict = self.decide_as_read(exchange)
             return not verdict.allowed
 
-        exchange.head.any_reading(is_denied)
+        head = exchange.head
+        if not head.any_reading(is_denied) and head.any_overreading(lambda: not self.decide_as_read(exchange).allowed):
+            return ESCAPED_TWICE
         return verdict
 
     def decide_as_read(self, exchange: Exchange) -> Verdict:
@@ -200,6 +212,8 @@ def detail_of(namespace: str, name: str, rule: int) -> str:
 
 
 def _denied(verdict: Verdict) -> Reply:
+    if verdict is ESCAPED_TWICE:
+        return MALFORMED
     if verdict.policy:
         namespace, _, name = verdict.policy.partition("/")
         details = detail_of(namespace, name, verdict.rule)

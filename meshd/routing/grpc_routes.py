@@ -34,7 +34,7 @@ def compile_call(match: GRPCMatch) -> tuple[Match, str]:
     if method and not service and kind == "PathPrefix":  # the table finds paths by their beginning
         ending = f"/{method}".encode()
         predicates = (lambda head: head.path.endswith(ending) and head.path.count(b"/") == 2, *predicates)
-    specificity = (KIND_RANK[kind], len(service or ""), len(method or ""), len(match.headers), 0)
+    specificity = (KIND_RANK[kind], len(service or ""), len(method or ""), compiled.specificity[3], 0)
     return replace(compiled, predicates=predicates, specificity=specificity), template
 
 

@@ -29,6 +29,13 @@ def test_a_route_that_is_fine(tmp_path):
     assert warnings(tmp_path, route(f"- {SEND}")) == []
 
 
+def test_a_header_that_a_match_names_twice(tmp_path):
+    headers = "[{name: version, value: one}, {name: Version, value: two}]"
+    [(field, message)] = warnings(tmp_path, route(f"- matches: [{{headers: {headers}}}]\n  {SEND}"))
+    assert field == "spec.rules[0].matches[0].headers[1].name"
+    assert "only the first is considered" in message
+
+
 CALLS = "- backendRefs: [{name: echo, port: 80}]"
 
 

@@ -49,6 +49,20 @@ def test_bytes_that_the_codec_refuses_are_malformed():
     assert (answer.kind, answer.status, answer.allowed) == ("malformed", 400, False)
 
 
+@pytest.mark.parametrize(
+    ("target", "kind", "observed"),
+    [
+        ("/x/..%2Fadmin", "denied", ""),
+        ("/x%2Fadmin", "forwarded", ""),
+        ("/%2561dmin", "malformed", "escapes of escapes"),
+    ],
+)
+def test_every_reading_of_a_path_is_asked_about(target, kind, observed):
+    denied = allow({"to": [{"operation": {"paths": ["/admin*"]}}]}, action="DENY")
+    answer = world_of(denied).ask(inbound(target=target))
+    assert (answer.kind, answer.verdict.observed) == (kind, observed)
+
+
 def test_a_split_is_told_whole_whichever_side_is_drawn():
     world = world_of(*WEB, route(SPLIT))
     answers = {world.ask(outbound()).outcome for _ in range(30)}

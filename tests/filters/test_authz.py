@@ -398,6 +398,23 @@ def test_a_condition_on_the_path_sees_every_reading():
     assert not Authorizer([policy({"when": when}, action="DENY")], SCOPE).decide(exchange).allowed
 
 
+@pytest.mark.parametrize(
+    ("operation", "action", "path", "status"),
+    [
+        ({"paths": ["/admin*"]}, "DENY", b"/%2561dmin", 400),
+        ({"paths": ["/public/*"]}, "ALLOW", b"/public/%252e%252e/admin", 400),
+        ({"paths": ["/public/*"]}, "ALLOW", b"/public/100%25", 0),
+        ({"paths": ["/public/*"]}, "ALLOW", b"/public/a%252Fb", 0),
+        ({"paths": ["/public/*"]}, "ALLOW", b"/%252e", 403),
+    ],
+)
+def test_what_is_denied_only_if_it_is_decoded_twice_is_malformed(operation, action, path, status):
+    exchange = exchange_of()
+    read_path(exchange.head, path)
+    reply = Authorizer([policy(rule(None, operation), action=action)], SCOPE).step(exchange)
+    assert (reply.status if reply else 0) == status
+
+
 # -- the client --------------------------------------------------------------------------------------------------------
 
 NETWORK = ["203.0.113.0/24"]

@@ -11,6 +11,7 @@ from meshd.core.head import ResponseHead
 from meshd.filters.authz import index_rules
 from meshd.filters.ext_authz import Answer, Shown, compile_asking, tell
 from meshd.filters.ext_authz_http import compile_http_check
+from meshd.http.target import read_path
 
 RULE = rule(None, {"paths": ["/asked*"]})
 
@@ -117,3 +118,9 @@ def test_what_an_admitted_client_sees():
     head = ResponseHead(200, [(b"x-told", b"the app's"), (b"x-b", b"3")])
     tell(exchange, head)
     assert head.headers == [(b"x-b", b"3"), (b"x-told", b"1")]
+
+
+def test_an_authorizer_sees_the_path_as_it_goes_on():
+    exchange = exchange_of(target="/asked")
+    read_path(exchange.head, b"/asked//b%2Fc[0]")
+    assert check(pathPrefix="/auth").question(exchange, None).head.target == b"/auth/asked//b%2Fc[0]"

@@ -5,6 +5,7 @@ from support.requests import exchange_of
 
 from meshd.config.route_filters import RequestRedirect
 from meshd.filters.redirect import request_step
+from meshd.http.target import read_path
 
 
 def location(document, target="/old/x?q=1", authority="a.test", scheme=b"http", matched=b"/old"):
@@ -64,3 +65,10 @@ def test_the_status_is_the_document_s(status):
 
 def test_without_one_it_is_302():
     assert request_step(RequestRedirect(), b"")(exchange_of()).status == 302
+
+
+def test_a_path_that_a_redirect_leaves_alone_is_written_as_it_came():
+    exchange = exchange_of(authority="a.test")
+    read_path(exchange.head, b"/a//b%2Fc[0]")
+    reply = request_step(RequestRedirect.model_validate({"hostname": "b.test"}), b"")(exchange)
+    assert dict(reply.headers)[b"location"] == b"http://b.test/a//b%2Fc[0]"
