@@ -28,6 +28,7 @@ from meshd.filters.attachment import TargetIndex, of_service
 from meshd.filters.fault import fault_chain
 from meshd.filters.rate_limit import rate_limit_chain
 from meshd.filters.request import request_chain
+from meshd.http.limits import RESPONSE_LIMITS, Limits
 from meshd.memory import Destination, Memory
 from meshd.net.dial import Dialler
 from meshd.routing.policy_match import compile_policy_match
@@ -45,6 +46,7 @@ class Clusters:
         "_by_name",
         "_dialler",
         "_faults",
+        "_heads",
         "_known",
         "_limits",
         "_memory",
@@ -64,6 +66,8 @@ class Clusters:
         self._dialler = dialler
         self._previous = previous
         self._memory = memory
+        heads = workload.proxy.spec.max_response_headers
+        self._heads = Limits(heads.size, RESPONSE_LIMITS.line, heads.count)
         self._by_name: dict[tuple[str, str, int], str] = {}
         self._by_authority: dict[str, KnownPort] | None = None  # made when somebody asks
         self._known: list[KnownPort] = []
@@ -193,7 +197,8 @@ class Clusters:
         if before is not None and (before.settings is settings or before.settings == settings):
             self.built[name] = before
         else:
-            connect = Connector(self._dialler, settings.connect_timeout, quick_ack=settings.quick_ack)
+            quick_ack, heads = settings.quick_ack, self._heads
+            connect = Connector(self._dialler, settings.connect_timeout, quick_ack=quick_ack, heads=heads)
             endpoints, workload = [each.endpoint() for each in places], self._workload
             self.built[name] = Cluster(name, endpoints, connect, settings, workload.random, workload.shared.ledger)
         self.places[name] = places

@@ -14,6 +14,7 @@ from meshd.config.address import Address
 from meshd.config.backend_policy import Warm
 from meshd.config.downstream import Downstream
 from meshd.config.extension_provider import ExtensionProvider
+from meshd.config.header_limits import RequestHeaders, ResponseHeaders
 from meshd.config.model import DNS_NAME, Fault, Many, Model, Nullable, Resource, repeats
 from meshd.config.scalars import Duration, Fraction, HttpUrl, ListenAddress, TargetAddress, Text, TrustDomain, refusal
 
@@ -148,6 +149,8 @@ class ProxySpec(Model):
     outbound: Annotated[Many[Outbound], Field(max_length=256)] = ()
     admin: Annotated[Admin | None, Nullable()] = Field(default_factory=Admin)
     downstream: Downstream = Field(default_factory=Downstream)
+    max_request_headers: RequestHeaders = Field(default_factory=RequestHeaders)
+    max_response_headers: ResponseHeaders = Field(default_factory=ResponseHeaders)
     policies: Many[Text] = ("policies/",)
     telemetry: Annotated[Telemetry | None, Nullable()] = Field(default_factory=Telemetry)
     num_trusted_proxies: Annotated[int | None, Field(ge=0, le=64)] = None

@@ -1,5 +1,7 @@
 """The client's side of an HTTP/2 connection: requests out, responses in."""
 
+from dataclasses import replace
+from functools import cache
 from typing import Final
 
 from meshd.core.errors import ProtocolError, StreamBroken
@@ -17,6 +19,12 @@ from meshd.http.h2_wire import WireSession
 from meshd.http.limits import RESPONSE_LIMITS, Limits
 
 _OFFER: Final = Offer(header_list=RESPONSE_LIMITS.head)
+
+
+@cache
+def offer_of(heads: Limits) -> Offer:
+    """What a client lets its server do, with what heads may be."""
+    return replace(_OFFER, header_list=heads.head)
 
 
 class ClientSession(WireSession):

@@ -7,10 +7,12 @@ reset costs, and only resets within a second of the request count (CVE-2023-4448
 count like its own (CVE-2025-8671).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Final
 
 from meshd.http.h2_events import Code, ConnectionFailed
+from meshd.http.limits import REQUEST_LIMITS, RESPONSE_LIMITS, Limits
 
 PREMATURE: Final = 1.0  # seconds: a reset later than that after the head is an ordinary cancellation
 
@@ -41,6 +43,22 @@ class FloodLimits:
 
 
 LIMITS: Final = FloodLimits()
+FRAME: Final = 16384  # octets of the largest frame that we take
+
+
+@cache
+def flood_limits(heads: Limits) -> FloodLimits:
+    """With room for heads as large as they may be. A block has some octets a field besides its text, and the decoder
+    counts 32 for each (RFC 9113 section 6.5.2)."""
+    if heads in (REQUEST_LIMITS, RESPONSE_LIMITS):
+        return LIMITS
+    block = heads.head + 64 * heads.fields
+    return replace(
+        LIMITS,
+        continuations=max(LIMITS.continuations, block // FRAME + 2),
+        block=max(LIMITS.block, block),
+        decoded_block=max(LIMITS.decoded_block, 2 * block),
+    )
 
 
 class Bucket:

@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping
 
 from meshd.compile import compiling
 from meshd.config.downstream import Downstream
+from meshd.config.header_limits import RequestHeaders
 from meshd.config.proxy import Proxy
 from meshd.core.exchange import Exchange
 from meshd.core.steps import Steps, run
 from meshd.filters.buckets import OCTETS, Buckets
 from meshd.filters.key_ring import KeyRing
+from meshd.http.limits import Limits
 from meshd.memory import Memory
 from meshd.net.pace import between_requests
 from meshd.process import descriptors
@@ -52,9 +54,10 @@ class Compiler:
         return f"<Compiler {self._memory!r}>"
 
 
-def limits_of(downstream: Downstream) -> ConnectionLimits:
+def limits_of(downstream: Downstream, heads: RequestHeaders) -> ConnectionLimits:
     """What the document allows clients, and the system us."""
     return ConnectionLimits(
+        heads=Limits(heads.size, heads.line, heads.count),
         idle=downstream.idle_timeout,
         head_timeout=downstream.request_headers_timeout,
         handshake=downstream.handshake_timeout,
@@ -77,7 +80,9 @@ class ServerPath:
         self._memory = memory
         snapshot = with_signs_of_life(self._compiling(accepted, None), start.row.pulse, monotonic)
         sampler = Sampler(telemetry.sampling if telemetry else 0.0)
-        self._server = Server(snapshot, start.sockets, recorder, sampler, limits_of(accepted.proxy.spec.downstream))
+        spec = accepted.proxy.spec
+        limits = limits_of(spec.downstream, spec.max_request_headers)
+        self._server = Server(snapshot, start.sockets, recorder, sampler, limits)
 
     def _compiling(self, accepted: Accepted, before: Snapshot | None) -> Steps[Snapshot]:
         workload = Workload(accepted.proxy, accepted.documents, self._memory.random, self._shared)

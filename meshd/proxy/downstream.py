@@ -62,7 +62,7 @@ class Http1Downstream:
         self.stream = stream
         self.peer = peer
         self.hop = Hop(peer, listener.plan.forwarding)
-        self.codec = ServerCodec()
+        self.codec = ServerCodec(listener.limits.heads)
         self.flight: Flight | None = None
         self.phase = Phase.IDLE
         stranger = listener.plan.inbound and not peer.principal  # who may not come only to sit there
@@ -154,7 +154,7 @@ class Http1Downstream:
         exchange.details = "connect"
         await self.respond(ResponseHead(200), b"", end=False)
         early = self.codec.leftover()
-        self.codec = ServerCodec()
+        self.codec = ServerCodec(self.listener.limits.heads)
         self.codec.receive(early)
 
     async def _answer(self, exchange: Exchange, reply: Reply) -> None:

@@ -1,5 +1,8 @@
 """A client's HTTP/2 connection: one task reads, one writes, and every request has a task of its own."""
 
+from dataclasses import replace
+from functools import cache
+
 from meshd.core import flags
 from meshd.core.errors import DownstreamError, StreamBroken
 from meshd.core.exchange import Exchange
@@ -12,7 +15,9 @@ from meshd.http.forwarding import Hop
 from meshd.http.grpc import failure, outcome_of, status_of, trailers_only
 from meshd.http.h2_engine import Offer
 from meshd.http.h2_events import Code, RequestArrived, RequestRefused
+from meshd.http.h2_floods import flood_limits
 from meshd.http.h2_server import ServerSession
+from meshd.http.limits import Limits
 from meshd.net import wait
 from meshd.net.stream import Stream
 from meshd.proxy.cut import Cut
@@ -30,6 +35,12 @@ OFFER = Offer(connect_protocol=True)
 # 8.1): curl 7 and others forget an answer that they have not read when they hear that. A sidecar does not.
 LINGER = 1.0
 LAST_STEP = 1.0  # seconds between the two GOAWAYs of a drain, when the client answers no ping
+
+
+@cache
+def offer_of(heads: Limits) -> Offer:
+    """What clients may do, with what heads may be."""
+    return replace(OFFER, header_list=heads.head)
 
 
 class Http2Downstream:
@@ -55,7 +66,8 @@ class Http2Downstream:
         self.stream = stream
         self.peer = peer
         self.hop = Hop(peer, listener.plan.forwarding)
-        self.session = ServerSession(OFFER)
+        heads = listener.limits.heads
+        self.session = ServerSession(offer_of(heads), heads, flood_limits(heads))
         self.link = Link(self.session, stream, self._begin)
         self.flights: dict[int, Flight] = {}
         self.deadline = wait.now() + listener.limits.head_timeout

@@ -17,6 +17,7 @@ from meshd.core.reply import Reply
 from meshd.http.forwarded_for import client_address
 from meshd.http.forwarding import Hop, new_request_id, prepare
 from meshd.http.grpc import begin_rpc, is_grpc
+from meshd.http.limits import REQUEST_LIMITS, Limits
 from meshd.http.render import render_reply
 from meshd.net import wait
 from meshd.proxy.rescue import LOOPED, NO_CONNECT, NO_ROUTE, malformed
@@ -41,6 +42,7 @@ class ConnectionLimits:
     handshake: float = 10.0
     connections: int = 10_000  # open at once, per worker
     turned_away: int = 64  # connections beyond them that are being told so
+    heads: Limits = REQUEST_LIMITS
 
 
 class Listener:

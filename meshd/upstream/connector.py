@@ -1,6 +1,7 @@
 """From an endpoint to a pooled connection: dial, then speak the endpoint's protocol."""
 
 from meshd.core.endpoint import Endpoint, Tls
+from meshd.http.limits import RESPONSE_LIMITS, Limits
 from meshd.net import wait
 from meshd.net.dial import Dialler
 from meshd.net.stream import TlsStream
@@ -13,10 +14,13 @@ from meshd.upstream.http2 import Http2Connection
 class Connector:
     """What a cluster's pools call to get a connection. Raises `UpstreamError`."""
 
-    __slots__ = ("dialler", "quick_ack", "timeout")
+    __slots__ = ("dialler", "heads", "quick_ack", "timeout")
 
-    def __init__(self, dialler: Dialler, timeout: float, *, quick_ack: bool | None = None) -> None:
+    def __init__(
+        self, dialler: Dialler, timeout: float, *, quick_ack: bool | None = None, heads: Limits = RESPONSE_LIMITS
+    ) -> None:
         self.dialler = dialler
+        self.heads = heads  # of responses
         self.quick_ack = quick_ack  # None: where there is no TLS, for there an app may answer and no sidecar
         self.timeout = timeout  # seconds, TLS and the server's first word of HTTP/2 included
 
@@ -30,10 +34,10 @@ class Connector:
         stream = await self.dialler.dial(endpoint, self.timeout, (H2, HTTP1) if http2 else (HTTP1,))
         stream.quick_ack = endpoint.tls is Tls.PLAIN if self.quick_ack is None else self.quick_ack
         if not http2:
-            return Http1Connection(stream, wait.now())
+            return Http1Connection(stream, wait.now(), self.heads)
         if isinstance(stream, TlsStream) and stream.protocol != H2:
-            return Http1Connection(stream, wait.now())
-        connection = Http2Connection(stream, wait.now(), self.dialler.sweeper)
+            return Http1Connection(stream, wait.now(), self.heads)
+        connection = Http2Connection(stream, wait.now(), self.dialler.sweeper, self.heads)
         await connection.start(deadline)
         return connection
 

@@ -7,6 +7,7 @@ from meshd.core.errors import ProtocolError, Resend, StreamBroken, UpstreamError
 from meshd.core.head import Headers, RequestHead, ResponseHead
 from meshd.http.events import End
 from meshd.http.h1 import ClientCodec
+from meshd.http.limits import RESPONSE_LIMITS, Limits
 from meshd.identity.peer import PeerIdentity
 from meshd.net import wait
 from meshd.net.stream import Stream, identity_of, session_of
@@ -20,10 +21,10 @@ class Http1Connection:
     streams: Final = 1  # exchanges at the same time
     protocol: bytes = b"http/1.1"
 
-    def __init__(self, stream: Stream, born: float) -> None:
+    def __init__(self, stream: Stream, born: float, heads: Limits = RESPONSE_LIMITS) -> None:
         self.stream = stream
         self.tls = session_of(stream)
-        self.codec = ClientCodec()
+        self.codec = ClientCodec(heads)
         self.born = born
         self.idle_since = born
         self.uses = 0

@@ -6,8 +6,10 @@ from meshd.core import flags, proxy_errors
 from meshd.core.errors import Resend, StreamBroken, UpstreamError
 from meshd.core.head import Headers, RequestHead, ResponseHead
 from meshd.http.events import End
-from meshd.http.h2_client import ClientSession
+from meshd.http.h2_client import ClientSession, offer_of
 from meshd.http.h2_events import Code, Reset
+from meshd.http.h2_floods import flood_limits
+from meshd.http.limits import RESPONSE_LIMITS, Limits
 from meshd.identity.peer import PeerIdentity
 from meshd.net import wait
 from meshd.net.stream import Stream, identity_of, session_of
@@ -34,8 +36,8 @@ class Http2Connection:
 
     protocol: bytes = b"h2"
 
-    def __init__(self, stream: Stream, born: float, sweeper: Sweeper) -> None:
-        self.session = ClientSession()
+    def __init__(self, stream: Stream, born: float, sweeper: Sweeper, heads: Limits = RESPONSE_LIMITS) -> None:
+        self.session = ClientSession(offer_of(heads), heads, flood_limits(heads))
         self.link = Link(self.session, stream)
         self.tls = session_of(stream)
         self.born = born

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshd.http.h2_events import Code, ConnectionFailed
-from meshd.http.h2_floods import Bucket, FloodLimits, Floods, Stall
+from meshd.http.h2_floods import Bucket, FloodLimits, Floods, Stall, flood_limits
+from meshd.http.limits import REQUEST_LIMITS, RESPONSE_LIMITS, Limits
 
 
 def count_until(counter, act, most=10000):
@@ -149,3 +150,11 @@ def test_they_tell_how_far_it_has_gone():
     assert repr(floods) == "<Floods 1 streams <Bucket resets 499/500> <Bucket glitches 2000/2000>>"
     stall.is_over(0, 5.0, LIMITS)
     assert repr(stall) == "<Stall since 5.0>"
+
+
+def test_the_usual_heads_change_no_limit_and_larger_ones_have_room():
+    assert flood_limits(REQUEST_LIMITS) == flood_limits(RESPONSE_LIMITS) == FloodLimits()
+    large = flood_limits(Limits(head=1048576, fields=1000))
+    assert large.block >= 1048576
+    assert large.continuations * 16384 >= large.block
+    assert large.decoded_block >= 1048576 + 32 * 1000

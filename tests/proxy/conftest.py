@@ -12,7 +12,7 @@ def each_library(request, monkeypatch):
     """Connections speak through one library, then through the other."""
 
     class Session(ServerSession):
-        def __init__(self, offer):
-            super().__init__(offer, library=request.param)
+        def __init__(self, offer, heads, limits):
+            super().__init__(offer, heads, limits, library=request.param)
 
     monkeypatch.setattr(downstream_h2, "ServerSession", Session)
