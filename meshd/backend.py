@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from meshd.config.backend_policy import BackendPolicy
 from meshd.core.chain import Chain
 from meshd.core.route import RetryPolicy, Route, idle_limit
+from meshd.discovery.identities import PeerIdentity
 from meshd.discovery.known_port import KnownPort
 from meshd.upstream.cluster import ClusterSettings, Protocol
 from meshd.upstream.pool import PoolSettings
@@ -22,6 +23,7 @@ class Backend:
     known: KnownPort
     settings: ClusterSettings
     route: Route
+    peer_identity: PeerIdentity | None = None  # who may answer where no endpoint says it; None: the convention
 
 
 def backend_of(known: KnownPort, policy: BackendPolicy | None, chain: Chain, sticky: str) -> Backend:
@@ -63,7 +65,7 @@ def backend_of(known: KnownPort, policy: BackendPolicy | None, chain: Chain, sti
         chain=chain,
         sticky=sticky,
     )
-    return Backend(known, settings, route)
+    return Backend(known, settings, route, spec.tls.peer_identity)
 
 
 def policy_for(known: KnownPort, policies: Iterable[BackendPolicy]) -> BackendPolicy | None:

@@ -22,6 +22,7 @@ from meshd.config.service_entry import ServiceEntry
 from meshd.core.chain import Chain
 from meshd.core.steps import Steps, each
 from meshd.destination_rules import RulesByHost, places_of, places_under, rule_for, settings_under, treatment
+from meshd.discovery.identities import expected_of, identified
 from meshd.discovery.known_port import KnownPort, Place
 from meshd.discovery.static import ports_of_entry, ports_of_service
 from meshd.filters.attachment import TargetIndex, of_service
@@ -186,7 +187,7 @@ class Clusters:
         inputs, destinations = (backend, rule), self._memory.destinations
         made = destinations.find(known.title, inputs)
         if made is None:
-            made = destinations.keep(known.title, inputs, destinations_of(backend, rule))
+            made = destinations.keep(known.title, inputs, destinations_of(backend, rule, self._workload.trust_domain))
         for each_one in made:
             self.add(each_one.name, each_one.places, each_one.settings)
             self._index(known, each_one.name, each_one.subset)
@@ -220,15 +221,16 @@ class Clusters:
         return f"<Clusters {', '.join(self.built)}>"
 
 
-def destinations_of(backend: Backend, rule: DestinationRule | None) -> tuple[Destination, ...]:
+def destinations_of(backend: Backend, rule: DestinationRule | None, trust_domain: str) -> tuple[Destination, ...]:
     """The clusters of a service port under the one rule that acts on it: the whole, then the subsets."""
     known = backend.known
+    expected = expected_of(known, trust_domain, backend.peer_identity)
     whole = treatment(rule, known.port)
     settings = settings_under(whole, backend.settings)
-    made = [Destination(known.cluster, "", places_under(whole, known.places), settings)]
+    made = [Destination(known.cluster, "", identified(places_under(whole, known.places), expected), settings)]
     for subset in rule.spec.subsets if rule is not None else ():
         given = treatment(rule, known.port, subset)
-        places = places_under(given, places_of(subset, known.places))
+        places = identified(places_under(given, places_of(subset, known.places)), expected)
         settings = settings_under(given, backend.settings)
         made.append(Destination(f"{known.cluster}/{subset.name}", subset.name, places, settings))
     return tuple(made)

@@ -131,8 +131,15 @@ class Retry(Model):
 
 
 class BackendTls(Model):
-    """Shortcuts of the handshake. `earlyData` sends a first safe request with it (RFC 8470), between sidecars only."""
+    """Shortcuts of the handshake, and who may answer. `earlyData` sends a first safe request with it (RFC 8470),
+    between sidecars only.
 
+    `peerIdentity` is for endpoints of which neither `serviceAccount` nor `subjectAltNames` says who they are. Without
+    it those of a Service are of the account that has the Service's name, those of a ServiceEntry of any account of its
+    namespace. `trustDomain` lets whoever holds a certificate of the mesh answer as this service.
+    """
+
+    peer_identity: Literal["serviceAccount", "namespace", "trustDomain"] | None = None
     resumption: bool = True
     early_data: bool = False
 

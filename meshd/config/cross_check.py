@@ -1,7 +1,9 @@
 """What shows only when all documents are seen together. Warnings for what acts otherwise than it looks; an error only
 where a sidecar must not run: without an identity while callers are asked for mutual TLS."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from meshd.config.authorization_check import admits_nobody_without_certificates, check_authorization
 from meshd.config.bootstrap import LoadedProxy
@@ -15,7 +17,10 @@ from meshd.config.provider_check import check_providers
 from meshd.config.proxy import Proxy
 from meshd.config.references import ServiceTarget, WorkloadSelector
 from meshd.config.route_check import check_routes, warning
+from meshd.config.traffic_policy import TrafficPolicy
 from meshd.config.workload_check import check_workloads
+
+_ANYBODY: Final = re.compile(r"spiffe://[^/]+/\*")
 
 
 def cross_check(documents: Documents, loaded: LoadedProxy | None = None) -> list[Problem]:
@@ -26,6 +31,7 @@ def cross_check(documents: Documents, loaded: LoadedProxy | None = None) -> list
         *check_authorization(documents),
         *_peer_authentication(documents),
         *_destination_rules(documents, destinations),
+        *_expected_peers(documents),
         *_targets(documents, destinations),
         *_endpoints(documents, destinations),
         *check_workloads(documents, loaded),
@@ -70,6 +76,28 @@ def _destination_rules(documents: Documents, destinations: Destinations) -> Iter
             yield warning(
                 rule, ("spec", "host"), f"{other} is about the same host; only the first acts", "merge the two"
             )
+
+
+def _expected_peers(documents: Documents) -> Iterator[Problem]:
+    """Where somebody has written down that anybody of a trust domain may answer."""
+    told = "whoever holds a certificate of the mesh may answer as this service"
+    hint = "name the service accounts of its endpoints instead"
+    for backend in documents.backend_policies:
+        if backend.model.spec.tls.peer_identity == "trustDomain":
+            yield warning(backend, ("spec", "tls", "peerIdentity"), told, hint, "trustDomain")
+    for entry in documents.service_entries:
+        for place, name in enumerate(entry.model.spec.subject_alt_names):
+            if _ANYBODY.fullmatch(name):
+                yield warning(entry, ("spec", "subjectAltNames", place), told, hint, name)
+    for rule in documents.destination_rules:
+        spec = rule.model.spec
+        parts: list[tuple[Path, TrafficPolicy | None]] = [(("spec",), spec.traffic_policy)]
+        parts += [(("spec", "subsets", place), each.traffic_policy) for place, each in enumerate(spec.subsets)]
+        for at, policy in parts:
+            tls = policy.tls if policy is not None else None
+            for place, name in enumerate(tls.subject_alt_names if tls is not None else ()):
+                if _ANYBODY.fullmatch(name):
+                    yield warning(rule, (*at, "trafficPolicy", "tls", "subjectAltNames", place), told, hint, name)
 
 
 def _targets(documents: Documents, destinations: Destinations) -> Iterator[Problem]:

@@ -22,7 +22,7 @@ class Endpoint:
         "ewma_at",  # float: when `ewma` was brought up to date
         "failures",  # int: consecutive
         "host",  # str: the name that `address` is one of several of; empty for none
-        "identities",  # frozenset[str]: SPIFFE IDs it may present; empty means any of its trust domain
+        "identities",  # frozenset[str]: SPIFFE IDs it may present, `.../*` for all below; empty for nobody
         "labels",  # dict[str, str]
         "port",  # int
         "server_name",  # str: SNI; empty for none

@@ -3,7 +3,7 @@
 What is in the mesh is dialled with mutual TLS: the endpoints of a Service, unless its slice is labelled
 `security.istio.io/tlsMode: disabled`, and of a ServiceEntry whose location is MESH_INTERNAL. Whom they must prove to be
 comes from `subjectAltNames` and `serviceAccount`, or for a Service from the annotation `meshd.dev/service-accounts`;
-without either any identity of our own trust domain will do.
+without either the convention of `identities.py` holds.
 """
 
 from collections.abc import Iterable, Iterator

@@ -48,6 +48,20 @@ def named(text, name):
             "no such port",
         ),
         (
+            text_of("BackendPolicy", OURS, "targetRefs: [{name: echo}]\ntls: {peerIdentity: trustDomain}"),
+            "spec.tls.peerIdentity",
+            "whoever holds a certificate",
+        ),
+        (
+            text_of(
+                "DestinationRule",
+                "networking.istio.io/v1",
+                "host: echo\ntrafficPolicy: {tls: {mode: ISTIO_MUTUAL, subjectAltNames: ['spiffe://td/*']}}",
+            ),
+            "spec.trafficPolicy.tls.subjectAltNames[0]",
+            "whoever holds a certificate",
+        ),
+        (
             text_of("BackendPolicy", OURS, "targetRefs: [{name: ehco}]"),
             "spec.targetRefs[0].name",
             "did you mean 'echo'?",

@@ -45,7 +45,7 @@ class Deployed:
         self.workloads = {(each.namespace, each.name): each for each in workloads()}
         self._serve(stack)
         for each in self.workloads.values():
-            for document in (*each.slices(), each.entry()):
+            for document in (*each.slices(), *each.accounts(), each.entry()):
                 mesh.policy(f"{document['kind']}-{document['metadata']['name']}", json.dumps(document))
         self._applied = self._write(())
         policies = [*map(str, BASE), str(mesh.policies)]

@@ -10,7 +10,7 @@ from meshd.identity.ca import Authority, Order
 from meshd.identity.credentials import load_credentials
 from meshd.identity.spiffe import SpiffeId
 from meshd.net.sweep import SocketDeadline
-from meshd.net.tls import HandshakeFailed, TlsIdentity, peer_of
+from meshd.net.tls import HandshakeFailed, TlsIdentity, is_expected, peer_of
 
 
 class Home:
@@ -40,7 +40,7 @@ def sockets():
     return left, right
 
 
-async def shake(client: TlsIdentity, server: TlsIdentity, expected=frozenset()):
+async def shake(client: TlsIdentity, server: TlsIdentity, expected=frozenset({"spiffe://mesh.test/*"})):
     """Both outcomes: a Handshake, or the code of the failure. The client reads once, to learn the server's."""
     left, right = sockets()
     outcome = {}
@@ -142,3 +142,20 @@ async def test_plaintext_and_silence_are_told_apart(tmp_path):
             await server.accept(right)
     assert caught.value.code == "timeout"
     left.close()
+
+
+@pytest.mark.parametrize(
+    ("expected", "is_good"),
+    [
+        ({"spiffe://cluster.local/ns/default/sa/db"}, True),
+        ({"spiffe://cluster.local/ns/default/sa/*"}, True),
+        ({"spiffe://cluster.local/*"}, True),
+        ({"spiffe://cluster.local/ns/default/sa/d"}, False),
+        ({"spiffe://cluster.local/ns/def/*"}, False),
+        ({"spiffe://cluster.loc/*"}, False),
+        ({"spiffe://cluster.local/ns/default/sa/db/*"}, False),
+        (set(), False),
+    ],
+)
+def test_nobody_is_trusted_for_being_of_the_mesh_alone(expected, is_good):
+    assert is_expected("spiffe://cluster.local/ns/default/sa/db", expected) is is_good

@@ -48,6 +48,16 @@ class Workload:
                 "ports": ports,
             }
 
+    def accounts(self) -> Iterator[dict]:
+        """That the suite's services are answered by workloads whose accounts have names of their own."""
+        for service in sorted({each["metadata"]["labels"]["kubernetes.io/service-name"] for each in self.slices()}):
+            yield {
+                "apiVersion": "meshd.dev/v1alpha1",
+                "kind": "BackendPolicy",
+                "metadata": {"name": f"{self.namespace}-{service}", "namespace": self.namespace},
+                "spec": {"targetRefs": [{"name": service}], "tls": {"peerIdentity": "namespace"}},
+            }
+
     def entry(self) -> dict:
         """The pod by its address alone. Nothing here catches connections that go anywhere, so a client that wants a
         pod names its address to its sidecar, which knows by this document that there is a sidecar in front of it."""

@@ -94,7 +94,9 @@ class Http2Server:
 
     def endpoint(self):
         tls = Tls.PLAIN if self.identity is None else Tls.MUTUAL
-        return Endpoint("127.0.0.1", self.listener.getsockname()[1], tls=tls)
+        made = Endpoint("127.0.0.1", self.listener.getsockname()[1], tls=tls)
+        made.identities = frozenset({"spiffe://cluster.local/ns/default/sa/web"})
+        return made
 
     async def run(self):
         with self.listener:
