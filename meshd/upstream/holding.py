@@ -6,7 +6,7 @@ Pure: time is an argument. One round of failures, dials that were under way toge
 from random import Random
 from typing import Final
 
-from meshd.core import flags
+from meshd.core import flags, proxy_errors
 from meshd.core.errors import Resend, UpstreamError
 
 REFILL_PAUSE: Final = 0.1  # seconds after a failed dial, doubling
@@ -15,6 +15,10 @@ ROUNDS_BEFORE_HOLD: Final = 2  # one lost SYN holds nobody
 HOLD_MAX: Final = 3.0  # seconds
 HOLD_LEAST: Final = 0.05  # below it a failed dial costs less than a wrong answer
 DOUBLINGS_MAX: Final = 10
+# What stays the error's type while an endpoint is held: nobody but an operator mends it.
+OF_TLS: Final = frozenset(
+    {proxy_errors.TLS_CERTIFICATE_ERROR, proxy_errors.TLS_ALERT_RECEIVED, proxy_errors.TLS_PROTOCOL_ERROR}
+)
 
 
 class Holding:
@@ -28,12 +32,12 @@ class Holding:
         self.refill_at = 0.0  # the floor is left alone until then
         self._hold = 0.0  # seconds
         self._failed_at = float("-inf")
-        self._last = ""
+        self._last: UpstreamError | None = None
         self._random = random
 
     def failed(self, error: UpstreamError, began: float, now: float) -> bool:
         """A dial that began at `began` failed at `now`; whether the endpoint is held from now on."""
-        self._last = error.details
+        self._last = error
         if began >= self._failed_at:
             self.failures += 1
             self._failed_at = now
@@ -63,11 +67,13 @@ class Holding:
 
     def error(self, name: str, now: float) -> UpstreamError:
         """What requests are told meanwhile; no octet of them was sent."""
+        told = self._last.details if self._last is not None else ""
+        kind = self._last.proxy_error if self._last is not None and self._last.proxy_error in OF_TLS else ""
         details = (
-            f"no connection to {name} after {self.failures} attempts in a row, the last: {self._last};"
+            f"no connection to {name} after {self.failures} attempts in a row, the last: {told};"
             f" next attempt in {max(0.0, self.until - now):.1f} s"
         )
-        return UpstreamError(503, flags.NO_HEALTHY_UPSTREAM, details, retry=Resend.UNSENT)
+        return UpstreamError(503, flags.NO_HEALTHY_UPSTREAM, details, retry=Resend.UNSENT, proxy_error=kind)
 
     def __repr__(self) -> str:
         return f"<Holding after {self.failures} failures, until {self.until:.1f}>"

@@ -85,7 +85,7 @@ async def test_the_principal_is_what_the_certificate_says(tmp_path):
     home = Home(tmp_path)
     left, right = sockets()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(home.identity("web").connect, left, "db.example", frozenset())
+        nursery.start_soon(home.identity("web").connect, left, "db.example", frozenset({"spiffe://mesh.test/*"}))
         handshake = await home.identity("db").accept(right)
     peer = peer_of(right, handshake)
     assert peer.principal == b"mesh.test/ns/default/sa/web"
