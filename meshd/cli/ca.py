@@ -23,6 +23,10 @@ from meshd.identity.credentials import CredentialError, Credentials, load_creden
 from meshd.identity.mutual import find_distrust
 from meshd.identity.spiffe import InvalidSpiffeId, SpiffeId
 
+TOLD: Final = "issue, renew, revoke and check certificates"
+ABOUT: Final = (
+    "The CA is a folder, and so is each workload's certificate. With --json one document is printed for programs."
+)
 HOME: Final = Path("certs/out/ca")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DNS_NAME: Final = re.compile(
@@ -41,7 +45,7 @@ class Outcome:
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:  # argparse has no other name
     """Add `ca` to the commands of meshd."""
-    parser = subparsers.add_parser("ca", help="issue, renew, revoke and check certificates", description=__doc__)
+    parser = subparsers.add_parser("ca", help=TOLD, description=f"{TOLD}. {ABOUT}")
     _add_commands(parser)
     parser.set_defaults(run=run)
 

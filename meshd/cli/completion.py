@@ -19,7 +19,7 @@ INSTALL: Final = """To have them in every shell from now on:
   bash  meshd completion bash > ~/.local/share/bash-completion/completions/meshd
   zsh   meshd completion zsh > ~/.zfunc/_meshd      (with ~/.zfunc in fpath before compinit)
   fish  meshd completion fish > ~/.config/fish/completions/meshd.fish
-In this one only: source <(meshd completion bash)"""
+  (in this one only: source <(meshd completion bash))"""
 
 BASH: Final = """# Completions of meshd for bash, made by `meshd completion bash`.
 _meshd() {
@@ -37,7 +37,7 @@ _meshd() {
         return 0
     fi
     COMPREPLY=($(compgen -W "${_meshd_words[$command]}" -- "$current"))
-    [[ -n ${_meshd_values[$command @]+x} && $current != -* ]] && compopt -o default 2>/dev/null || :
+    [[ -n ${_meshd_values[$command FILES]+x} && $current != -* ]] && compopt -o default 2>/dev/null || :
     return 0
 }
 """
@@ -50,12 +50,12 @@ _meshd() {
         (( ${+_meshd_words[$command $word]} )) && command+=" $word"
     done
     if (( ${+_meshd_values[$command $previous]} )); then
-        word=$_meshd_values[$command $previous]
+        word=${_meshd_values[$command $previous]}
         if [[ $word == @ ]]; then _files; else compadd -- ${=word}; fi
         return
     fi
     compadd -- ${=_meshd_words[$command]}
-    (( ${+_meshd_values[$command @]} )) && [[ $current != -* ]] && _files
+    (( ${+_meshd_values[$command FILES]} )) && [[ $current != -* ]] && _files
     return 0
 }
 """
@@ -89,12 +89,12 @@ def words_of(commands: Sequence[Command]) -> Mapping[str, str]:
 
 
 def values_of(commands: Sequence[Command]) -> Mapping[str, str]:
-    """What may follow an option that takes a value, `@` for a file; `COMMAND @` is there where files are arguments."""
+    """What may follow an option that takes a value, `@` for a file; `COMMAND FILES` is there where files may follow."""
     table = {}
     for typed, command in by_words(tuple(commands)).items():
         for option in command.options:
             if option.is_positional and option.is_path:
-                table[f"meshd {typed} @"] = "@"
+                table[f"meshd {typed} FILES"] = "@"
             for name in option.names if option.value else ():
                 table[f"meshd {typed} {name}"] = "@" if option.is_path else " ".join(option.choices)
     return table
@@ -102,7 +102,7 @@ def values_of(commands: Sequence[Command]) -> Mapping[str, str]:
 
 def bash(commands: Sequence[Command]) -> Iterator[str]:
     """For bash 4 and newer."""
-    yield from _tables(commands, "declare -gA")
+    yield from _tables(commands, "declare -gA", "[{}]={}")
     yield BASH + "complete -F _meshd meshd"
 
 
@@ -110,15 +110,15 @@ def zsh(commands: Sequence[Command]) -> Iterator[str]:
     """As a file `_meshd` of fpath, or sourced."""
     head, _, body = ZSH.partition("\n")
     yield head
-    yield from _tables(commands, "typeset -gA")
+    yield from _tables(commands, "typeset -gA", "{} {}")
     yield body + 'if [[ $funcstack[1] == _meshd ]]; then _meshd "$@"; else compdef _meshd meshd; fi'
 
 
-def _tables(commands: Sequence[Command], declare: str) -> Iterator[str]:
+def _tables(commands: Sequence[Command], declare: str, pair: str) -> Iterator[str]:
     for name, table in (("_meshd_words", words_of(commands)), ("_meshd_values", values_of(commands))):
         yield f"{declare} {name}"
         yield f"{name}=("
-        yield from (f"    [{shlex.quote(key)}]={shlex.quote(value)}" for key, value in table.items())
+        yield from ("    " + pair.format(shlex.quote(key), shlex.quote(value)) for key, value in table.items())
         yield ")"
 
 
@@ -148,7 +148,7 @@ def _fish_options(command: Command) -> Iterator[str]:
             yield from [f"{head}{files}{values} -d {shlex.quote(option.told)}"] if values or files else []
             continue
         names = "".join(f" -l {name[2:]}" if name.startswith("--") else f" -s {name[1:]}" for name in option.names)
-        needs = " -r" if option.value else ""
+        needs = "" if not option.value else " -r" if option.is_path else " -x"
         yield f"{head}{names}{needs}{files}{values} -d {shlex.quote(option.told)}"
 
 

@@ -79,10 +79,15 @@ def _run(name: str, arguments: list[str]) -> int:
     try:
         return run(parsed)
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return say("interrupted", INTERRUPTED, as_json=True) if Parser.as_json else INTERRUPTED
     except BrokenPipeError:  # whoever read our output has seen enough: `meshd schema HTTPRoute | head`
         sys.stderr.close()
         return OK
+    except OSError as error:
+        if name == "run":  # it translates what the system refuses where that is known; anything else is a bug of ours
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return say(f"{where}{error.strerror or error}", UNUSABLE, as_json=Parser.as_json)
 
 
 def overview() -> str:

@@ -60,7 +60,9 @@ def plain(text: str) -> str:
 
 def _command(command: Command) -> Iterator[str]:
     yield f".SS {plain('meshd ' + ' '.join(command.words))}"
-    yield plain(command.description)
+    for line in command.description.splitlines():
+        yield from ([".br"] if line.startswith(" ") else [])  # a line of an example
+        yield plain(line)
     for option in command.options:
         yield ".TP"
         yield _heading(option)

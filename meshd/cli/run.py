@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     compiler = Compiler()
     source = Source(file, _overrides(args), compiler)
     command = Command(args.rest) if args.rest else None
-    told = _Announcer(args.ready_file, started)
+    told = _Announcer(args.ready_file, started, as_json=args.log_format == "json")
     try:
         accepted = source.read_all(source.read_proxy(), generation=1)
         for problem in (*accepted.loaded.problems, *accepted.documents.problems):
@@ -85,17 +85,21 @@ def run(args: argparse.Namespace) -> int:
 class _Announcer:
     """Says on standard error, in the ready file and to systemd where the sidecar stands."""
 
-    __slots__ = ("_file", "_started")
+    __slots__ = ("_as_json", "_file", "_started")
 
-    def __init__(self, file: Path | None, started: float) -> None:
+    def __init__(self, file: Path | None, started: float, *, as_json: bool) -> None:
         self._file = file
+        self._as_json = as_json
         self._started = started
         self.forget()  # a file that a killed sidecar left behind would speak of the wrong ports
 
     def bound(self, fleet: Fleet) -> None:
         """Its listeners are bound, its processes start."""
         for line in announce.lines(fleet.accepted, fleet.listeners):
-            print(f"meshd: {line}", file=sys.stderr, flush=True)
+            if self._as_json:  # whoever reads the log as JSON reads all of it so
+                log.info("%s", line)
+            else:
+                print(f"meshd: {line}", file=sys.stderr, flush=True)
 
     def ready(self, fleet: Fleet) -> None:
         """It serves."""

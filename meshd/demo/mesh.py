@@ -56,7 +56,7 @@ class Mesh:
         self._stop()
 
     def _start(self) -> None:
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "endpoints").mkdir(exist_ok=True)
         if self._copies:
             packaged, self.policies = self.policies, self.folder / "policies"
