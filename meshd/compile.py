@@ -46,6 +46,7 @@ from meshd.upstream.pool import PoolSettings
 from meshd.workload import ROOT_NAMESPACE, Shared, Workload
 
 ANY_PATH = Match("PathPrefix", b"", (), (0, 0, 0, 0, 0))
+HTTP = ("http", "http2", "grpc")
 UNSERVED = {"tcp", "tls"}  # protocols that a listener cannot speak yet
 TOWARD_APP: Mapping[str, Protocol] = {**TOWARD, "http": "http1"}
 
@@ -150,12 +151,18 @@ class _Compiler:
     def _services(self) -> Steps[dict[bytes, RouteTable]]:
         tables: dict[bytes, RouteTable] = {}
         for backend in self._clusters.backends.values():
-            if backend.known.protocol not in ("http", "http2", "grpc"):
+            if backend.known.protocol not in HTTP:
                 continue
             made = yield from self._table(backend)
             tables.update(dict.fromkeys(made.authorities, made.table))
             yield
         return tables
+
+    def _opaque(self) -> dict[bytes, str]:
+        """The clusters of services that speak something else, which only CONNECT reaches."""
+        known = [backend.known for backend in self._clusters.backends.values()]
+        others = [each for each in known if each.protocol not in HTTP]
+        return {name.encode(): each.cluster for each in others for name in each.authorities()}
 
     def _table(self, backend: Backend) -> Steps[ServiceTable]:
         known = backend.known
@@ -202,6 +209,7 @@ class _Compiler:
             paths=self._paths(inbound=False),
             clusters=self._clusters.built,
             services=services,
+            opaque=self._opaque(),
             fixed=fixed,
             tcp_cluster=tcp_cluster,
             quick_ack=outbound.quick_ack,

@@ -2,7 +2,7 @@
 it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from meshd.core.chain import EMPTY_CHAIN, Chain
 from meshd.discovery.known_port import Place
@@ -28,6 +28,7 @@ class Plan:
     clusters: Mapping[str, Cluster]
     services: Mapping[bytes, RouteTable]  # outbound: by authority, every name and port a service is known by
     fixed: RouteTable | None = None  # inbound, or a port that is one service's own: whatever the authority says
+    opaque: Mapping[bytes, str] = field(default_factory=dict)  # outbound: clusters of services that speak no HTTP
     tcp_cluster: str = ""  # where raw connections of this listener go
     gate: Gate | None = None  # inbound: authorizers outside, asked before everything else
     quick_ack: bool = True  # acknowledge at once what a client without TLS has sent of an unfinished request

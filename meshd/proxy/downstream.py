@@ -3,7 +3,7 @@
 from enum import Enum, auto
 
 from meshd.core import flags
-from meshd.core.errors import DownstreamError, ProtocolError, StreamBroken
+from meshd.core.errors import DownstreamError, ProtocolError, StreamBroken, UpstreamError
 from meshd.core.exchange import Exchange
 from meshd.core.head import Headers, RequestHead, ResponseHead
 from meshd.core.peer import Peer
@@ -18,6 +18,7 @@ from meshd.proxy.downstream_connections import Standing, State
 from meshd.proxy.flight import Flight
 from meshd.proxy.forward import carry
 from meshd.proxy.listener import Listener
+from meshd.proxy.passage import BEGINNINGS, Passage, cluster_behind, opaque_cluster
 from meshd.proxy.rescue import rescue
 
 TLS_HANDSHAKE = 0x16  # the first octet of a handshake record (RFC 8446 section 5.1)
@@ -43,10 +44,12 @@ class Http1Downstream:
     """The connection's task owns codec and stream."""
 
     __slots__ = (
+        "beyond",
         "codec",
         "deadline",
         "flight",
         "hop",
+        "is_opaque",
         "listener",
         "peer",
         "phase",
@@ -70,6 +73,8 @@ class Http1Downstream:
         self.served = False  # at least one request has begun
         self.taken = False  # a tunnel has the stream now
         self.reading = False  # somebody waits for more of a request body
+        self.beyond = b""  # the authority of a CONNECT, until something has come through
+        self.is_opaque = False  # what came through is not HTTP
         self.preface = b""  # what was read of a connection that turned out to speak HTTP/2
 
     async def serve(self) -> None:
@@ -78,7 +83,7 @@ class Http1Downstream:
         A client that begins with the preface of HTTP/2 is left as it is, for `preface` to go on with.
         """
         try:
-            while (head := await self._next_head()) is not None:
+            while not self.is_opaque and (head := await self._next_head()) is not None:
                 await self._exchange(head)
                 if self.taken:
                     return
@@ -86,7 +91,10 @@ class Http1Downstream:
                 if codec.must_close:
                     await self._part()
                     return
-                codec.next_cycle()
+                if head.method != b"CONNECT":  # behind which everything begins anew
+                    codec.next_cycle()
+            if self.is_opaque:
+                await self._pass_through()
         except (StreamBroken, DownstreamError):
             return  # nobody is there any more; its exchange is accounted for
         finally:
@@ -104,7 +112,7 @@ class Http1Downstream:
                 if codec.buffered:
                     self.stream.acknowledge()
                 data = await self.stream.receive()
-                if not data and not codec.buffered:
+                if not codec.buffered and (not data or self._is_opaque(data)):
                     return None
                 codec.receive(data)
                 event = codec.next_event()
@@ -133,8 +141,9 @@ class Http1Downstream:
         self.flight = flight = Flight(exchange, self)
         self.phase = Phase.EXCHANGE
         self.served = True
+        self.beyond = b""
         if head.method == b"CONNECT":
-            await self._connect(exchange)
+            await self._connect(flight)
         elif (reply := await carry(flight, listener.plan)) is not None:
             await self._answer(exchange, reply)
         listener.finish(exchange)
@@ -142,9 +151,19 @@ class Http1Downstream:
         self.phase = Phase.IDLE
         self.deadline = exchange.ended + listener.limits.idle
 
-    async def _connect(self, exchange: Exchange) -> None:
-        """A tunnel to a service of the mesh ends here: what comes through it is HTTP, routed and counted as always."""
+    async def _connect(self, flight: Flight) -> None:
+        """A tunnel to a service of the mesh ends here: what comes through it is HTTP, routed and counted as always,
+        or goes through as it is."""
+        exchange, plan = flight.exchange, self.listener.plan
         refusal = self.listener.connect(exchange)
+        cluster = opaque_cluster(plan, exchange.head.authority)
+        passage = Passage(flight, cluster) if refusal is None and cluster is not None else None
+        if passage is not None:
+            try:
+                await passage.open()
+            except UpstreamError as error:
+                exchange.flag(error.flag)
+                refusal = rescue(error, exchange.attempts)
         if refusal is not None:
             self.codec.must_close = True  # what follows may be meant for the tunnel already
             await self._answer(exchange, refusal)
@@ -153,9 +172,41 @@ class Http1Downstream:
         exchange.status = 200
         exchange.details = "connect"
         await self.respond(ResponseHead(200), b"", end=False)
-        early = self.codec.leftover()
+        if passage is not None:
+            await passage.carry(b"")
+            return
+        self.beyond, early = exchange.head.authority, self.codec.leftover()
         self.codec = ServerCodec(self.listener.limits.heads)
-        self.codec.receive(early)
+        if not self._is_opaque(early):
+            self.codec.receive(early)
+
+    def _is_opaque(self, data: bytes) -> bool:
+        """Whether the first octets through a tunnel are not HTTP; they are kept for where they go."""
+        if self.beyond and data and data[0] not in BEGINNINGS:
+            self.is_opaque, self.preface = True, data
+        return self.is_opaque
+
+    async def _pass_through(self) -> None:
+        """Carry what is not HTTP, and account for it as one exchange."""
+        listener, early = self.listener, self.preface
+        self.preface = b""
+        exchange = Exchange(RequestHead(b"CONNECT", b"", self.beyond), self.peer, wait.now())
+        exchange.listener = listener.plan.name
+        exchange.responded, exchange.status, exchange.details = exchange.started, 200, "tunnel"
+        self.flight = flight = Flight(exchange, self)
+        self.phase = Phase.EXCHANGE
+        try:
+            cluster = cluster_behind(listener.plan, self.beyond, flight)
+            if cluster is not None:
+                passage = Passage(flight, cluster)
+                await passage.open()
+                await passage.carry(early)
+        except UpstreamError as error:
+            exchange.flag(error.flag)
+            exchange.details = error.details
+        finally:
+            listener.finish(exchange)
+            self.flight = None
 
     async def _answer(self, exchange: Exchange, reply: Reply) -> None:
         """Send a reply of our own."""

@@ -109,7 +109,9 @@ class Listener:
             return LOOPED
         if self.plan.fixed is not None:
             return NO_CONNECT
-        return None if self.plan.table(exchange.head.authority) is not None else NO_ROUTE
+        authority = exchange.head.authority
+        is_known = authority in self.plan.opaque or self.plan.table(authority) is not None
+        return None if is_known else NO_ROUTE
 
     def render(self, exchange: Exchange, reply: Reply) -> tuple[ResponseHead, bytes]:
         """A reply of our own as a response, with Proxy-Status: in full to mesh peers, the bare minimum to strangers."""

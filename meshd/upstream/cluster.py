@@ -184,6 +184,10 @@ class Cluster:
         self._candidates = self.endpoints if whole else tuple(serving)
         self._valid_until = until
 
+    async def dial(self, endpoint: Endpoint) -> Connection:
+        """A connection of HTTP/1.1, or of what is to go over it, that no pool knows of. Raises `UpstreamError`."""
+        return await self._connect(endpoint)
+
     def pool(self, endpoint: Endpoint, head: RequestHead | None = None) -> Pool[Connection]:
         """The connections of one endpoint, also of one that has just left, that are right for this request.
 
