@@ -159,7 +159,7 @@ class AdminServer:
         try:
             return self._api.answer(request)
         except Exception as error:  # said to whoever asked, and in the log with its traceback
-            log.exception("%s %s crashed", request.method, request.path)
+            log.exception("%s %s crashed", request.method, request.path, extra={"kind": ""})
             return text(500, f"{request.path} failed: {error}")
 
     async def _write(self, stream: trio.SocketStream, codec: ServerCodec, response: AdminResponse) -> None:

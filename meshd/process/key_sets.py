@@ -160,7 +160,7 @@ class KeySets:
             self.failures += 1
             known.fail(trio.current_time())
             kept = "the last ones stay" if known.text else "its tokens are refused"
-            log.warning("keys of %s: %s; %s", uri, str(error) or "took too long", kept)
+            log.warning("keys of %s: %s; %s", uri, str(error) or "took too long", kept, extra={"kind": uri})
             return
         if known.succeed(answer, trio.current_time()):
             count = len(usable_keys(answer.text))

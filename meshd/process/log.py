@@ -1,10 +1,10 @@
 """What the processes say to people, on standard error: one line each, with the role of the process that says it.
 
 Theory of operation: a record is judged (`telemetry/coalesce.py`: many that are alike become one line with their
-number), made a line, and queued (`log_writer.py`); none of it waits. A caller that logs because of a peer names the
-class of peers with `extra={"peer": ...}`, so that one peer does not hide what another does. Everything else that
-Python writes to standard error (a traceback, a warning, a print) takes the same way once `take_standard_error` was
-called, for a full pipe would hold that up too.
+number), made a line, and queued (`log_writer.py`); none of it waits. A caller that logs because of a peer says with
+`extra={"kind": ...}` what tells its lines apart, such as the peer's network and the reason, so that one peer does not
+hide what another does. Everything else that Python writes to standard error (a traceback, a warning, a print) takes
+the same way once `take_standard_error` was called, for a full pipe would hold that up too.
 """
 
 import io
@@ -16,13 +16,13 @@ from typing import Final
 from meshd.core.log_levels import LEVELS
 from meshd.process.clock import monotonic
 from meshd.process.log_writer import LogWriter
-from meshd.telemetry.coalesce import Coalescer, Key
+from meshd.telemetry.coalesce import BURST, SAME, Coalescer, Key
 from meshd.telemetry.outlet import Outlet
 
 STDERR: Final = 2
 PLAIN: Final = "%(asctime)s.%(msecs)03d %(levelname)s %(role)s: %(message)s"
 DATE: Final = "%Y-%m-%dT%H:%M:%S"
-NO_WORDS: Final = "%s"  # a template that says nothing about what its lines have in common
+OURS: Final = "meshd"  # loggers of this package
 
 
 class RoleFilter(logging.Filter):
@@ -69,8 +69,8 @@ class LineHandler(logging.Handler):
         try:
             now = monotonic()
             self.say_due(now)
-            key = key_of(record)
-            if self.coalescer.admit(key, now):
+            key, burst = key_of(record)
+            if self.coalescer.admit(key, now, burst):
                 self._put(record)
             else:
                 self.coalescer.hold(key, record.levelno, record.getMessage())
@@ -144,11 +144,13 @@ ROLE: Final = RoleFilter()
 _handlers: Final[list[LineHandler]] = []  # the one of this process, once it is configured
 
 
-def key_of(record: logging.LogRecord) -> Key:
-    """What makes lines alike: their template and, where one caused them, the class of peers."""
-    peer = record.__dict__.get("peer", "")
-    template = record.msg if isinstance(record.msg, str) and record.msg != NO_WORDS else record.getMessage()
-    return template, str(peer)
+def key_of(record: logging.LogRecord) -> tuple[Key, int]:
+    """What makes lines alike, and how many of those are written at a time: what was said, or where it is known that
+    somebody outside causes it (our caller says so; of other packages nobody knows) the template and the kind of it."""
+    kind = record.__dict__.get("kind")
+    if kind is None and record.name.startswith(OURS):
+        return (record.getMessage(), ""), SAME
+    return (str(record.msg), str(kind or "")), BURST
 
 
 def configure(level: str, *, as_json: bool = False) -> None:

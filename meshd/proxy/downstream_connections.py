@@ -21,7 +21,7 @@ from typing import Final, Protocol, TypeAlias
 from meshd.core.peer_class import network_of
 
 SHARE_NEW: Final = 2  # one in so many may be new
-SHARE_SHAKING: Final = 8  # one in so many may be shaking hands
+SHARE_SHAKING: Final = 6  # one in so many may be shaking hands
 BLOCKED: Final = 1.0  # seconds after which a client that takes nothing may give way
 AT_ONCE: Final = 256  # connections that are closed in one look
 LOOK_AGAIN: Final = 0.05  # seconds between two looks when the last found nobody

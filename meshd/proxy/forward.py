@@ -44,7 +44,7 @@ async def carry(flight: Flight, plan: Plan) -> Reply | None:
     except ProxyError as error:
         return _fail(flight, error)
     except Exception:
-        log.exception("an exchange crashed: %r", exchange)
+        log.exception("an exchange crashed: %r", exchange, extra={"kind": ""})
         return _fail(flight, ProxyError(500, flags.INTERNAL, CRASHED.details))
     return reply
 

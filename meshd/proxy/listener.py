@@ -155,7 +155,7 @@ class Listener:
 
     def broke_off(self, cause: str, details: str) -> None:
         """Count a connection of HTTP/2 that was ended because of what its client did."""
-        log.warning("%s ended an HTTP/2 connection: %s: %s", self.plan.name, cause, details)
+        log.warning("%s ended an HTTP/2 connection: %s: %s", self.plan.name, cause, details, extra={"kind": cause})
         self._recorder.broke_off(self.plan.name, cause)
 
     def finish(self, exchange: Exchange) -> None:

@@ -147,7 +147,7 @@ class Server:
         for connection in tuple(self.connections):
             peer = identity_of(connection.stream)
             if peer is not None and not trusts(peer):
-                log.warning("%s is no longer let in: its connection ends", peer.uri)
+                log.warning("%s is no longer let in: its connection ends", peer.uri, extra={"kind": peer.uri})
                 connection.retire()
             yield
 
@@ -256,7 +256,8 @@ class Server:
         if starved:
             flights = (flight for connection in self.connections for flight in connection.under_way())
             if cut := relieve(starved, flights, now):
-                log.warning("%d responses were cut off: their clients read nothing, and others waited", cut)
+                told = "%d responses were cut off: their clients read nothing, and others waited"
+                log.warning(told, cut, extra={"kind": ""})
 
     async def _sweep(self) -> None:
         """See to every cluster; of many, a few at a time, for each may have connections dialled."""
@@ -270,13 +271,13 @@ class Server:
 
     def _gave_way(self, listener: str, state: State) -> None:
         told = "%s ended a connection that was %s to make room: %d are open"
-        log.warning(told, listener, state.name.lower(), len(self.clients))
+        log.warning(told, listener, state.name.lower(), len(self.clients), extra={"kind": f"{listener} {state.name}"})
         self._recorder.gave_way(listener, state.name.lower())
 
     def _short_of_descriptors(self) -> None:
         """The system has no descriptors left: have some connections give way, so that there are any to dial with."""
         gave_way = self.clients.make_room(wait.now(), GIVE_WAY)
-        log.warning("no file descriptors left: %d idle connections end", gave_way)
+        log.warning("no file descriptors left: %d idle connections end", gave_way, extra={"kind": ""})
 
     def _entry(self, listener: Listener) -> Callable[[socket.socket], Coroutine[object, None, None]]:
         async def serve(sock: socket.socket) -> None:
@@ -305,8 +306,8 @@ class Server:
         except HandshakeFailed as error:
             if not client.given_up:
                 self._recorder.refused(listener.plan.name, error.code)
-                peers = {"peer": client.network}
-                log.warning("%s refused a connection: %s", listener.plan.name, error, extra=peers)
+                kind = {"kind": f"{client.network} {error.code}"}
+                log.warning("%s refused a connection: %s", listener.plan.name, error, extra=kind)
             return
         except OSError:
             wait.close(sock)  # gone before it said anything
@@ -326,7 +327,7 @@ class Server:
         plan = listener.plan
         self._recorder.refused(plan.name, "connection-limit")
         told = "%s refused a connection from %s: all of %d connections are busy; raise spec.downstream.maxConnections"
-        log.warning(told, plan.name, client.network, len(self.clients), extra={"peer": client.network})
+        log.warning(told, plan.name, client.network, len(self.clients), extra={"kind": client.network})
         if (plan.inbound and plan.mode is Mode.STRICT) or self._turning_away >= self.limits.turned_away:
             wait.close(sock)
             return

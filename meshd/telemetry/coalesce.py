@@ -1,17 +1,18 @@
 """Which log lines are written and which are only counted, so that a stranger who causes a line per connection fills
 neither disk nor memory. Pure: the clock is an argument.
 
-Theory of operation: lines are alike when they come from the same template and, where a peer caused them, from the same
-class of peers. Of those that are alike, `BURST` are written in `WINDOW` seconds; the others are counted, and one line
-at the end of the window says how many there were. Rule 1: at most `KEYS` kinds are told apart, `PEER_KEYS` of them by
-peer; beyond that peers share the line of their template, and the rest shares one. So memory and the rate of lines are
-bounded whoever calls.
+Theory of operation: lines that a peer causes are alike when they come from the same template and the same kind of
+peers; all others when they say the same. Of those that are alike a few are written in `WINDOW` seconds; the others are
+counted, and one line at the end of the window says how many there were. Rule 1: at most `KEYS` kinds are told apart,
+`PEER_KEYS` of them by peer; beyond that peers share the line of their template, and the rest shares one. So memory and
+the rate of lines are bounded whoever calls.
 """
 
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-BURST: Final = 5  # lines of one kind that are written in one window
+BURST: Final = 5  # lines of one kind that are written in one window, where a peer causes them
+SAME: Final = 20  # of those that say the same, where nobody outside does
 WINDOW: Final = 10.0  # seconds
 KEYS: Final = 512
 PEER_KEYS: Final = 384
@@ -62,13 +63,13 @@ class Coalescer:
         """When `due` has something to say at the earliest; infinite for never."""
         return self._next_end
 
-    def admit(self, key: Key, now: float) -> bool:
+    def admit(self, key: Key, now: float, burst: int = BURST) -> bool:
         """Whether a line of this kind is to be written. If not, the caller says what it was: `hold`."""
         kind = self._kinds.get(key)
         if kind is None or (kind.ends <= now and not kind.held):
             kind = self._begin(key, now)
         kind.count += 1
-        return kind.count <= BURST
+        return kind.count <= burst
 
     def hold(self, key: Key, level: int, text: str) -> None:
         """Count a line that was not admitted."""

@@ -272,10 +272,17 @@ def test_a_thousand_halves_of_handshakes_keep_nobody_out(rig, stalled):
     served(rig, rig.ask(rig.server, rig.context("mtls-half-handshake-1000")))
 
 
+def times_said(log, words):
+    """How often something happened, by lines of the log: those beyond a few are counted in one."""
+    lines = [line for line in log.splitlines() if words in line]
+    more = [re.search(r" … (\d+) more like this", line) for line in lines]
+    return sum(1 if found is None else int(found[1]) for found in more)
+
+
 def test_half_a_handshake_is_ended_in_time(rig, stalled):
     for client in stalled:
         assert client.read_until(lambda client=client: client.closed, 15)
-    until(lambda: rig.server.log.count("refused a connection: timeout") == STALLED, 10)
+    until(lambda: times_said(rig.server.log, "refused a connection: timeout") == STALLED, 60)
     served(rig, rig.ask(rig.server, rig.context("mtls-half-handshake")))
 
 

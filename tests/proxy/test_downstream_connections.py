@@ -119,7 +119,7 @@ def test_those_that_are_new_have_half_of_all_places():
 
 
 def test_too_many_handshakes_end_the_oldest():
-    full = DownstreamConnections(64)
+    full = DownstreamConnections(48)
     shaking = [client(since=float(number)) for number in range(9)]
     for each in shaking:
         full.enter(each, NOW)
@@ -129,7 +129,7 @@ def test_too_many_handshakes_end_the_oldest():
     for each in shaking:
         full.shaken(each)
         full.leave(each)
-    assert repr(full) == "<DownstreamConnections 0 of 64>"
+    assert repr(full) == "<DownstreamConnections 0 of 48>"
     assert full.shaking == 0
 
 
