@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 
-from meshd.core.head import RequestHead, index
+from meshd.core.head import Headers, RequestHead
 from meshd.core.peer import Peer
-from meshd.http.owned import INTERNAL, MANAGED, OwnedFields
+from meshd.http.owned import INTERNAL, MANAGED, ORDINARY, OwnedFields
 
 _NONE: Mapping[bytes, bytes] = {}
 _SCHEMES = (b"http", b"https", b"ws", b"wss")
@@ -60,13 +60,11 @@ class Hop:
 
 def prepare(head: RequestHead, hop: Hop, traceparent: bytes) -> bytes:
     """Edit the head for the next hop and return its request id; empty when the request runs in a loop."""
-    headers, owned = head.headers, hop.owned
-    kept = [field for field in headers if not owned[field[0]]]
+    headers, ordinary = head.headers, hop.owned.ordinary
+    kept = [each for each in headers if each[0] in ordinary]
     claims = _NONE
     if len(kept) < len(headers):
-        claims = index(field for field in headers if owned[field[0]] == MANAGED)
-        if hop.trusted:
-            kept += [field for field in headers if owned[field[0]] == INTERNAL]
+        claims = _sort(headers, kept, hop)
     via, forwarded_for = claims.get(b"via"), claims.get(b"x-forwarded-for")
     if via is not None and hop.pseudonym in via and _times(hop.pseudonym, via) > MAX_LOOPS:
         return b""
@@ -90,6 +88,20 @@ def prepare(head: RequestHead, hop: Hop, traceparent: bytes) -> bytes:
     head.headers = kept
     head.changed()
     return request_id
+
+
+def _sort(headers: Headers, kept: Headers, hop: Hop) -> dict[bytes, bytes]:
+    """The fields that are managed here, by name and joined; to `kept` goes what may go on of the others."""
+    claims: dict[bytes, bytes] = {}
+    owned, ordinary = hop.owned, hop.owned.ordinary
+    for each in [each for each in headers if each[0] not in ordinary]:
+        name = each[0]
+        kind = owned[name]
+        if kind == MANAGED:
+            claims[name] = claims[name] + b"," + each[1] if name in claims else each[1]
+        elif kind == ORDINARY or (kind == INTERNAL and hop.trusted):
+            kept.append(each)
+    return claims
 
 
 def _times(pseudonym: bytes, via: bytes) -> int:

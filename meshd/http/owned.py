@@ -20,6 +20,10 @@ CLAIMS: Final = frozenset((b"x-forwarded-client-cert", b"l5d-client-id", b"x-mes
 MANAGED_FIELDS: Final = frozenset((b"via", b"x-forwarded-for", b"x-forwarded-proto", b"x-request-id", b"traceparent"))
 # What proxies tell each other of a request (Envoy, RFC 7239, nginx).
 INTERNAL_FIELDS: Final = frozenset((b"forwarded", b"x-real-ip"))
+# What the codec takes out and writes anew. `Transfer_Encoding` says to some frameworks what `Transfer-Encoding` does.
+FRAMING_FIELDS: Final = frozenset(
+    (b"content-length", b"transfer-encoding", b"keep-alive", b"proxy-connection", b"http2-settings")
+)
 FAMILIES: Final = (b"x-envoy-", b"x-forwarded-")
 MAX_REMEMBERED: Final = 1024  # names, of at most MAX_NAME bytes each
 MAX_NAME: Final = 64
@@ -29,20 +33,23 @@ class OwnedFields(dict[bytes, int]):
     """What a lower-case name is. `written` are the names that policies of this listener write, with a `*` at one end
     for all that begin or end so: those are for who writes them to take out, but in no other spelling do they pass."""
 
-    __slots__ = ("_ends", "_folded", "_starts", "_written")
+    __slots__ = ("_ends", "_folded", "_starts", "_written", "ordinary")
 
     def __init__(self, written: Iterable[str] = ()) -> None:
         super().__init__()
+        self.ordinary: set[bytes] = set()  # those that were met, for the quickest look
         names = [name.lower().encode() for name in written if name.strip("*")]
         self._written = frozenset(name for name in names if b"*" not in name)
         self._starts = tuple(name[:-1] for name in names if name.endswith(b"*"))
         self._ends = tuple(name[1:] for name in names if name.startswith(b"*"))
-        self._folded = fold_all(self._written | CLAIMS | MANAGED_FIELDS | INTERNAL_FIELDS)
+        self._folded = fold_all(self._written | CLAIMS | MANAGED_FIELDS | INTERNAL_FIELDS | FRAMING_FIELDS)
 
     def __missing__(self, name: bytes) -> int:
         kind = self._classify(name)
         if len(self) < MAX_REMEMBERED and len(name) <= MAX_NAME:
             self[name] = kind
+            if kind == ORDINARY:
+                self.ordinary.add(name)
         return kind
 
     def _classify(self, name: bytes) -> int:
