@@ -57,6 +57,11 @@ class LogWriter:
         return self._queue.dropped
 
     @property
+    def is_idle(self) -> bool:
+        """Whether everything was written."""
+        return not self._queue and not self._rest
+
+    @property
     def waits_for(self) -> int | None:
         """The descriptor whose room is waited for; None when nothing waits, or an error has to pass first."""
         return self._outlet.fd if self._rest and not self._threaded and not self._error else None

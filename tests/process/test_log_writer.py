@@ -46,8 +46,12 @@ def writer(request, pipe):
     if request.param == "by a thread":
         writer.begin_in_child()
     yield writer
-    pipe.read()
+    end = time.monotonic() + 60
+    while not writer.is_idle and time.monotonic() < end:  # its thread must not outlive the pipe
+        pipe.read()
+        writer.pump()
     writer.close(5)
+    assert writer._thread is None
 
 
 def test_a_line_is_written(pipe, writer):
