@@ -2,7 +2,7 @@
 
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from meshd.core import flags, proxy_errors
@@ -11,6 +11,7 @@ from meshd.core.errors import Resend, UpstreamError
 from meshd.net import wait
 from meshd.net.race import NobodyAnswered, Race, connect, open_socket, reason_of
 from meshd.net.resolver import Resolver
+from meshd.net.sockets import EXHAUSTED
 from meshd.net.stream import PlainStream, Stream
 from meshd.net.sweep import SocketDeadline, Sweeper
 from meshd.net.tls import HTTP1, HandshakeFailed, TlsIdentity
@@ -33,7 +34,7 @@ KINDS: Final = {
 class Dialler:
     """Dials with one worker's identity, which may be replaced at any time, and one time limit, handshake included."""
 
-    __slots__ = ("identity", "resolver", "sweeper", "timeout")
+    __slots__ = ("identity", "resolver", "shortage", "sweeper", "timeout")
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class Dialler:
         self.resolver = resolver or Resolver()
         self.identity = identity
         self.timeout = timeout  # seconds
+        self.shortage: Callable[[], None] | None = None  # called when there are no descriptors left, to have some freed
 
     async def dial(
         self, endpoint: Endpoint, within: float | None = None, offer: tuple[bytes, ...] = (HTTP1,)
@@ -57,7 +59,7 @@ class Dialler:
         limit = SocketDeadline(wait.now() + (self.timeout if within is None else within))
         self.sweeper.add(limit)
         try:
-            sock = await self._connect(endpoint, limit)
+            sock = await self._connect_somehow(endpoint, limit)
             if endpoint.tls is Tls.PLAIN:
                 return PlainStream(sock)
             if self.identity is None:
@@ -79,6 +81,16 @@ class Dialler:
         finally:
             self.sweeper.discard(limit)
         return handshake.stream
+
+    async def _connect_somehow(self, endpoint: Endpoint, limit: SocketDeadline) -> socket.socket:
+        """A connection; where descriptors have run out, once more after some were freed."""
+        try:
+            return await self._connect(endpoint, limit)
+        except OSError as error:
+            if error.errno not in EXHAUSTED or self.shortage is None:
+                raise
+        self.shortage()
+        return await self._connect(endpoint, limit)
 
     async def _connect(self, endpoint: Endpoint, limit: SocketDeadline) -> socket.socket:
         """To the one address there is, or to whichever of a name's answers first."""

@@ -91,6 +91,7 @@ class Server:
         self._sockets = sockets
         self._listeners = {name: Listener(snapshot.plans[name], recorder, sampler, self.limits) for name in sockets}
         self._drained = wait.Event()
+        snapshot.dialler.shortage = self._short_of_descriptors
         for cluster in self._clusters:
             cluster.parted = recorder.parted
 

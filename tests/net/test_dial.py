@@ -1,5 +1,6 @@
 """From an endpoint to a stream: names of several addresses, and what is said when none answers."""
 
+import errno
 import socket
 
 import pytest
@@ -11,6 +12,7 @@ from meshd.core.endpoint import Endpoint
 from meshd.core.errors import Resend, UpstreamError
 from meshd.net import wait
 from meshd.net.dial import Dialler
+from meshd.net.race import open_socket
 from meshd.net.resolver import Resolver
 from meshd.net.sweep import Sweeper
 
@@ -104,3 +106,30 @@ async def test_a_name_that_nobody_has():
     ((error, _),) = await dial(Endpoint("a.test", 80))
     assert error.details == "no address for a.test: Name or service not known"
     assert (error.flag, error.proxy_error) == (flags.DNS_FAILED, proxy_errors.DNS_ERROR)
+
+
+async def test_out_of_descriptors_some_are_freed_and_it_is_tried_once_more(monkeypatch):
+    opens, freed = [], []
+
+    def short(address):
+        opens.append(address)
+        if not freed:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return open_socket(address)
+
+    monkeypatch.setattr("meshd.net.dial.open_socket", short)
+    with listening() as listener:
+        endpoint = Endpoint("127.0.0.1", listener.getsockname()[1])
+
+        async def run():
+            dialler = Dialler(Sweeper(), None)
+            dialler.shortage = lambda: freed.append(1)
+            (await dialler.dial(endpoint, 5.0)).close()
+            freed.clear()
+            dialler.shortage = lambda: None
+            with pytest.raises(UpstreamError) as failed:
+                await dialler.dial(endpoint, 5.0)
+            assert failed.value.status == 503
+
+        await in_background(run)
+    assert len(opens) == 4
