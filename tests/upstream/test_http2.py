@@ -27,8 +27,8 @@ def _library(request, monkeypatch):
     """Connections speak through one library, then through the other."""
 
     class Session(ClientSession):
-        def __init__(self):
-            super().__init__(library=request.param)
+        def __init__(self, offer, heads, limits):
+            super().__init__(offer, heads, limits, library=request.param)
 
     monkeypatch.setattr(http2, "ClientSession", Session)
 
