@@ -94,13 +94,17 @@ def _sort(headers: Headers, kept: Headers, hop: Hop) -> dict[bytes, bytes]:
     """The fields that are managed here, by name and joined; to `kept` goes what may go on of the others."""
     claims: dict[bytes, bytes] = {}
     owned, ordinary = hop.owned, hop.owned.ordinary
+    believed: Headers = []
     for each in [each for each in headers if each[0] not in ordinary]:
         name = each[0]
         kind = owned[name]
         if kind == MANAGED:
             claims[name] = claims[name] + b"," + each[1] if name in claims else each[1]
-        elif kind == ORDINARY or (kind == INTERNAL and hop.trusted):
-            kept.append(each)
+        elif kind == ORDINARY:  # not met before: it keeps its place
+            kept[:] = [each for each in headers if owned[each[0]] == ORDINARY]
+        elif kind == INTERNAL and hop.trusted:
+            believed.append(each)
+    kept += believed
     return claims
 
 

@@ -60,6 +60,13 @@ def test_laws_of_every_hop(fields, between):
     assert [field for field in head.headers if field[0] in INTERNAL] == kept
 
 
+def test_a_field_that_was_not_met_before_keeps_its_place():
+    fresh = replace(IN, owned=OwnedFields())
+    passed_on((b"accept", b"1"), forwarding=fresh)
+    fields = [(b"x-new", b"1"), (b"accept", b"2"), (b"x-newer", b"3"), (b"accept", b"4")]
+    assert passed_on(*fields, forwarding=fresh)[0].headers[:4] == fields
+
+
 def test_nothing_claimed_is_known_of_a_stranger():
     head, _ = passed_on(*((name, b"forged") for name in CLAIMS + INTERNAL))
     assert b"forged" not in b" ".join(value for _, value in head.headers)
