@@ -95,15 +95,18 @@ def _sort(headers: Headers, kept: Headers, hop: Hop) -> dict[bytes, bytes]:
     claims: dict[bytes, bytes] = {}
     owned, ordinary = hop.owned, hop.owned.ordinary
     believed: Headers = []
+    all_met = True
     for each in [each for each in headers if each[0] not in ordinary]:
         name = each[0]
         kind = owned[name]
         if kind == MANAGED:
             claims[name] = claims[name] + b"," + each[1] if name in claims else each[1]
-        elif kind == ORDINARY:  # not met before: it keeps its place
-            kept[:] = [each for each in headers if owned[each[0]] == ORDINARY]
+        elif kind == ORDINARY:
+            all_met = False
         elif kind == INTERNAL and hop.trusted:
             believed.append(each)
+    if not all_met:  # what was not met before keeps its place
+        kept[:] = [each for each in headers if owned[each[0]] == ORDINARY]
     kept += believed
     return claims
 
