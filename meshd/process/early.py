@@ -4,19 +4,18 @@ Rule 1: "read it again" (SIGHUP) and "the log was rotated" (SIGUSR1) end nobody:
 listens, and are told to it then. Rule 2: who is asked to end before anything serves ends at once, with the exit code
 of a sidecar that has drained; as process 1 of a container, too, where the kernel would ignore a signal that has no
 handler. Rule 3: the numbers of the standard streams belong to them: where one is closed, a socket that we open later
-would take its number, and our log would be written to it.
+would take its number, and our log would be written to it. Rule 4: nothing is imported here that need not be: until this
+has run the default actions of signals hold.
 """
 
 import os
 import signal
-from collections.abc import Sequence
-from typing import Final
 
-HELD: Final = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
-ASKED_TO_END: Final = (signal.SIGTERM, signal.SIGINT)
+HELD = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
+ASKED_TO_END = (signal.SIGTERM, signal.SIGINT)
 
 
-def prepare(argv: Sequence[str]) -> None:
+def prepare(argv: list[str]) -> None:
     """Do so if this is the command line of `meshd run`."""
     if argv[1:2] != ["run"]:
         return
