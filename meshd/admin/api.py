@@ -46,17 +46,18 @@ class AdminRequest:
     query: str
     now: float
     local: bool = True
+    accept: str = ""
 
 
 class AdminApi:
     """The pages over one state."""
 
-    __slots__ = ("_families", "_fresh_until", "_page", "state")
+    __slots__ = ("_families", "_fresh_until", "_pages", "state")
 
     def __init__(self, state: AdminState) -> None:
         self.state = state
         self._families: list[Family] = []
-        self._page: bytes | None = None
+        self._pages: dict[bool, bytes] = {}  # the metrics, by whether they are in OpenMetrics
         self._fresh_until = float("-inf")
 
     def answer(self, request: AdminRequest) -> AdminResponse:
@@ -79,18 +80,20 @@ class AdminApi:
         """Every metric, at most a second old."""
         if now >= self._fresh_until:
             self._families = self.state.metrics.collect()
-            self._page = None
+            self._pages.clear()
             self._fresh_until = now + FRESH
         return self._families
 
-    def metrics_page(self, now: float) -> bytes:
+    def metrics_page(self, now: float, *, open_metrics: bool = False) -> bytes:
         """The metrics as Prometheus reads them."""
         families = self.families(now)
-        if self._page is None:
+        page = self._pages.get(open_metrics)
+        if page is None:
             own = self.state.istio
             shown = families if own is None else [*families, *istio_view(families, own)]
-            self._page = prometheus.render(shown).encode("utf-8", "backslashreplace")
-        return self._page
+            page = prometheus.render(shown, open_metrics=open_metrics).encode("utf-8", "backslashreplace")
+            self._pages[open_metrics] = page
+        return page
 
     def __repr__(self) -> str:
         return f"<AdminApi {len(PAGES)} pages>"
@@ -141,7 +144,9 @@ def _stats(api: AdminApi, request: AdminRequest) -> AdminResponse:
 
 
 def _metrics(api: AdminApi, request: AdminRequest) -> AdminResponse:
-    return AdminResponse(200, api.metrics_page(request.now), prometheus.CONTENT_TYPE)
+    asked = prometheus.wants_open_metrics(request.accept)
+    kind = prometheus.OPEN_METRICS if asked else prometheus.CONTENT_TYPE
+    return AdminResponse(200, api.metrics_page(request.now, open_metrics=asked), kind, ((b"vary", b"accept"),))
 
 
 def _config(api: AdminApi, _request: AdminRequest) -> AdminResponse:

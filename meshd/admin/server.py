@@ -155,6 +155,7 @@ class AdminServer:
             query=(head.query or b"").decode("utf-8", "backslashreplace"),
             now=trio.current_time(),
             local=local,
+            accept=(head.get(b"accept") or b"").decode("latin-1"),
         )
         try:
             return self._api.answer(request)

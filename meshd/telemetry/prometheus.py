@@ -1,4 +1,4 @@
-"""Metrics as Prometheus reads them: text exposition format 0.0.4.
+"""Metrics as Prometheus reads them: text exposition format 0.0.4, or OpenMetrics 1.0 for who asks for it.
 
 Names follow OpenTelemetry's "Prometheus and OpenMetrics compatibility": dots become underscores, the unit is spelt out
 at the end, counters end in `_total`. Every series of one name stands together under one HELP and one TYPE.
@@ -10,29 +10,42 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from meshd.core.cells import Labels
+from meshd.core.cells import Exemplar, Labels
 from meshd.telemetry.metrics import Distribution, Family, Kind
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+OPEN_METRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 UNITS: Final = {"s": "seconds", "ms": "milliseconds", "By": "bytes"}
 
+_NEVER: Final = re.compile(r"q=0(?:\.0*)?\s*(?:;|$)")
 _NOT_NAME: Final = re.compile(r"[^a-zA-Z0-9_:]")
 _NOT_LABEL: Final = re.compile(r"[^a-zA-Z0-9_]")
 _HELP_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n"})
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 
 
-def render(families: Iterable[Family]) -> str:
-    """The whole page."""
+def wants_open_metrics(accept: str) -> bool:
+    """Whether a client names OpenMetrics, as Prometheus does; others get the older format, which everybody reads."""
+    kinds = (each.partition(";") for each in accept.lower().split(","))
+    return any(kind.strip() == "application/openmetrics-text" and not _NEVER.search(more) for kind, _, more in kinds)
+
+
+def render(families: Iterable[Family], *, open_metrics: bool = False) -> str:
+    """The whole page, in the text format 0.0.4 or in OpenMetrics 1.0, which has examples of traces besides."""
     lines: list[str] = []
     for family in families:
         name = exposed_name(family)
-        lines.append(f"# HELP {name} {family.text.translate(_HELP_ESCAPES)}")
-        lines.append(f"# TYPE {name} {family.kind.name.lower()}")
+        # OpenMetrics names a counter without the suffix that its samples have.
+        title = name.removesuffix("_total") if open_metrics and family.kind is Kind.COUNTER else name
+        lines.append(f"# HELP {title} {family.text.translate(_ESCAPES if open_metrics else _HELP_ESCAPES)}")
+        lines.append(f"# TYPE {title} {family.kind.name.lower()}")
         for labels, value in family.points:
             lines.append(f"{name}{_braces(label_text(labels))} {number(value)}")
         for labels, distribution in family.distributions:
-            _histogram(lines, name, label_text(labels), distribution, family.bounds)
+            exemplar = distribution.exemplar if open_metrics else None
+            _histogram(lines, name, label_text(labels), distribution, family.bounds, exemplar)
+    if open_metrics:
+        lines.append("# EOF")
     return "\n".join(lines) + "\n" if lines else ""
 
 
@@ -69,13 +82,24 @@ def number(value: float) -> str:
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
 
 
-def _histogram(lines: list[str], name: str, labels: str, distribution: Distribution, bounds: tuple[float, ...]) -> None:
+def _histogram(
+    lines: list[str],
+    name: str,
+    labels: str,
+    distribution: Distribution,
+    bounds: tuple[float, ...],
+    exemplar: Exemplar | None,
+) -> None:
     prefix = f"{name}_bucket{{{labels}," if labels else f"{name}_bucket{{"
     below = 0
-    for bound, bucket in zip(bounds, distribution.buckets, strict=False):
-        below += bucket
-        lines.append(f'{prefix}le="{number(bound)}"}} {below}')
-    lines.append(f'{prefix}le="+Inf"}} {distribution.count}')
+    for bound, bucket in zip((*bounds, math.inf), (*distribution.buckets, 0), strict=False):
+        below = distribution.count if math.isinf(bound) else below + bucket
+        line = f'{prefix}le="{number(bound)}"}} {below}'
+        if exemplar is not None and exemplar[0] <= bound:
+            value, trace_id, span_id, at = exemplar
+            line += f' # {{trace_id="{trace_id:032x}",span_id="{span_id:016x}"}} {value!r} {at:.3f}'
+            exemplar = None
+        lines.append(line)
     lines.append(f"{name}_sum{_braces(labels)} {number(distribution.sum)}")
     lines.append(f"{name}_count{_braces(labels)} {distribution.count}")
 

@@ -167,3 +167,12 @@ def test_whatever_is_asked_there_is_an_answer(method, path, query, local):
 
 def test_an_api_says_what_it_is(controller):
     assert repr(controller.api) == f"<AdminApi {len(PAGES)} pages>"
+
+
+def test_metrics_come_in_open_metrics_for_who_asks_for_it():
+    controller = FakeController()
+    controller.metrics.cells.add("meshd.exchanges")
+    for accept, kind, end in (("", "text/plain", False), ("application/openmetrics-text", "application/open", True)):
+        answer = controller.api.answer(AdminRequest("GET", "/metrics", "", 0.0, accept=accept))
+        assert answer.content_type.startswith(kind)
+        assert answer.body.endswith(b"# EOF\n") is end

@@ -1,6 +1,7 @@
 """What Prometheus' own tool says of the page that it is to read."""
 
 import contextlib
+import json
 import subprocess
 import sys
 import urllib.error
@@ -13,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from e2e.conftest import Mesh
 from support.origin import Origin
-from support.processes import program, until
+from support.processes import free_port, program, running, until
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +63,41 @@ def test_istios_names_are_on_it_only_when_asked_for_and_are_all_that_is_objected
     code, said = check(promtool, page)
     assert code == 3
     assert said == 'istio_request_duration_milliseconds use base unit "seconds" instead of "milliseconds"'
+
+
+def test_a_real_prometheus_reads_it(tmp_path):
+    """In the format that it asks for itself, with examples and all."""
+    server = program("prometheus")
+    mesh = Mesh(tmp_path)
+    port = free_port()
+    try:
+        with Origin() as origin:
+            mesh.entry("reviews.test", origin.address)
+            telemetry = {"otlp": None, "istioMetrics": True}
+            sidecar = mesh.run("one", outbound=[{"listen": "127.0.0.1:0"}], telemetry=telemetry)
+            job = {"job_name": "meshd", "static_configs": [{"targets": [sidecar.address("admin")]}]}
+            config = tmp_path / "prometheus.yml"
+            config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}))
+            argv = [server, f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'tsdb'}"]
+            argv += [f"--web.listen-address=127.0.0.1:{port}", "--enable-feature=exemplar-storage"]
+
+            def query(path):
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/{path}", timeout=10) as answer:
+                    return json.loads(answer.read())["data"]
+
+            with running(argv, tmp_path / "prometheus.log") as process:
+                asked = urllib.request.Request(
+                    f"http://{sidecar.address('outbound-0')}/", headers={"host": "reviews.test"}
+                )
+                urllib.request.urlopen(asked, timeout=20).read()
+                name = "http_server_request_duration_seconds_count"
+                until(lambda: query(f"query?query={name}")["result"], 60, f"it has scraped: {process.log}")
+                (up,) = query("query?query=up")["result"]
+                assert up["value"][1] == "1"
+                until(lambda: query("query?query=meshd_exchanges_total")["result"], 30, "counters")
+                until(lambda: query("query?query=istio_requests_total")["result"], 30, "Istio's names")
+                duration = "http_server_request_duration_seconds_bucket"
+                found = until(lambda: query(f"query_exemplars?query={duration}&start=0&end=9999999999"), 30, "examples")
+                assert len(found[0]["exemplars"][0]["labels"]["trace_id"]) == 32
+    finally:
+        mesh.close()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from meshd.core.cells import BOUNDARIES
 from meshd.telemetry.metrics import Distribution, Family, Kind
-from meshd.telemetry.prometheus import exposed_name, number, render
+from meshd.telemetry.prometheus import exposed_name, number, render, wants_open_metrics
 
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\[\\"n])*)"(?:,|$)')
 SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)")
@@ -92,3 +92,50 @@ def test_numbers(value, shown):
 
 def test_nothing_is_an_empty_page():
     assert render([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("accept", "wanted"),
+    [
+        ("", False),
+        ("*/*", False),
+        ("text/plain;version=0.0.4", False),
+        ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1", True),
+        ("Application/OpenMetrics-Text", True),
+        ("application/openmetrics-text; q=0, text/plain", False),
+        ("application/openmetrics-text;q=0.0", False),
+    ],
+)
+def test_open_metrics_is_for_who_asks_for_it(accept, wanted):
+    assert wants_open_metrics(accept) is wanted
+
+
+def test_open_metrics_names_counters_without_their_suffix_and_shows_an_example_once():
+    exemplar = (0.02, 0xABC, 0xDEF, 1_700_000_000.5)
+    buckets = (0, 0, 1, *[0] * (len(BOUNDARIES) - 2))
+    page = render(
+        [
+            Family("meshd.exchanges", Kind.COUNTER, "{request}", 'All of "them".', points=(((("a", "b"),), 3),)),
+            Family(
+                "http.server.request.duration",
+                Kind.HISTOGRAM,
+                "s",
+                "Durations.",
+                distributions=(((), Distribution(buckets, 1, 0.02, exemplar)),),
+            ),
+        ],
+        open_metrics=True,
+    )
+    assert page.startswith('# HELP meshd_exchanges All of \\"them\\".\n# TYPE meshd_exchanges counter\n')
+    assert '\nmeshd_exchanges_total{a="b"} 3\n' in page
+    (line,) = [line for line in page.splitlines() if "trace_id" in line]
+    ids = f'trace_id="{0xABC:032x}",span_id="{0xDEF:016x}"'
+    assert line == f'http_server_request_duration_seconds_bucket{{le="0.025"}} 1 # {{{ids}}} 0.02 1700000000.500'
+    assert page.endswith("\n# EOF\n")
+
+
+def test_the_older_format_has_neither_examples_nor_an_end():
+    found = Distribution((1,), 1, 0.02, (0.02, 1, 2, 3.0))
+    page = render([Family("d", Kind.HISTOGRAM, "s", "D.", distributions=(((), found),))])
+    assert "trace_id" not in page
+    assert "EOF" not in page
