@@ -24,6 +24,8 @@ from meshd.config.errors import ConfigError
 from meshd.config.examine import examine
 from meshd.config.load import load_policies
 
+pytestmark = pytest.mark.slow  # hundreds of documents of others
+
 # Where a model's type is narrower than the schema's: the schema's own CEL rules say the first two, Istio's admission
 # the rest.
 NARROWER = {

@@ -32,6 +32,8 @@ from meshd.filters.base import Scope
 from meshd.filters.ext_authz import compile_asking
 from meshd.filters.ext_authz_http import compile_http_check
 
+pytestmark = pytest.mark.slow  # hundreds of documents of others
+
 HOME = shared_folder("conformance") / "istio-authz"
 PAIRS = json.loads((HOME / "pairs.json").read_text())
 IDENTITY = re.compile(r"([^/]*)/ns/([^/]*)/sa/([^/]*)")
