@@ -1,5 +1,6 @@
 """Policies that vanish from the disk of a running sidecar: what was denied stays denied, and it says so."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,7 +9,7 @@ import urllib.request
 
 import pytest
 from support.origin import Origin
-from support.processes import until
+from support.processes import Sidecar, until
 
 ALLOW = """
     apiVersion: security.istio.io/v1
@@ -134,3 +135,40 @@ def test_a_new_bootstrap_loses_nothing_either(guarded):
     guarded.sidecar.signal(signal.SIGHUP)
     until(lambda: "bootstrap on disk refused" in guarded.page("/ready"), 30, "the refusal")
     assert guarded.ask("/secret") == 403
+
+
+def test_the_default_folder_counts_once_it_is_there_and_is_missed_when_it_goes(mesh):
+    """Who names no policies has those beside the document, if there are any: none at first, and then a DENY."""
+    with Origin() as origin:
+        mesh.policies.rename(mesh.folder / "away")
+        document = mesh.document("svc", inbound=[{"listen": "127.0.0.1:0", "app": origin.address}])
+        bootstrap = json.loads(document.read_text())
+        del bootstrap["spec"]["policies"]
+        document.write_text(json.dumps(bootstrap))
+        sidecar = Sidecar(document)
+        mesh.sidecars.append(sidecar)
+        sidecar.wait_ready()
+
+        def served():
+            with urllib.request.urlopen(f"http://{sidecar.address('admin')}/config_dump", timeout=10) as answer:
+                return len(json.load(answer)["documents"])
+
+        def ready():
+            with urllib.request.urlopen(f"http://{sidecar.address('admin')}/ready", timeout=10) as answer:
+                return answer.read().decode()
+
+        assert served() == 0
+        (mesh.folder / "away").rename(mesh.policies)
+        mesh.policy("deny", DENY)
+        sidecar.signal(signal.SIGHUP)
+
+        def taken():
+            with contextlib.suppress(KeyError, StopIteration, FileNotFoundError):
+                sidecar.told = json.loads(sidecar.ready_file.read_text())  # the admin page may have another port now
+            return served() == 1
+
+        until(taken, 30, "the folder to be read")
+        mesh.policies.rename(mesh.folder / "away")
+        sidecar.signal(signal.SIGHUP)
+        until(lambda: "refused" in ready(), 30, "the refusal")
+        assert served() == 1
