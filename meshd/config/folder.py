@@ -17,15 +17,15 @@ TESTS: Final = tuple(f"_test{suffix}" for suffix in SUFFIXES)  # documents of `m
 MAX_FILES: Final = 10_000
 
 
-def find_files(paths: Sequence[Path]) -> tuple[list[Path], list[Problem]]:
+def find_files(paths: Sequence[Path], entered: set[str] | None = None) -> tuple[list[Path], list[Problem]]:
     """Every document file of these files and folders, each once, in order of name. A file that is named outright counts
-    whatever its name is."""
+    whatever its name is. `entered` takes the folders, those without a file among them."""
     found: dict[str, Path] = {}
     problems: list[Problem] = []
     for path in paths:
         try:
             mode = path.stat().st_mode
-            files = list(_walk(path, problems)) if stat.S_ISDIR(mode) else [path]
+            files = list(_walk(path, problems, entered)) if stat.S_ISDIR(mode) else [path]
         except OSError as error:
             expected = f"cannot be read: {error.strerror or error}"
             problems.append(Problem("error", "file", str(path), expected=expected))
@@ -39,24 +39,27 @@ def find_files(paths: Sequence[Path]) -> tuple[list[Path], list[Problem]]:
     return list(found.values()), problems
 
 
-def watch_stamp(paths: Sequence[Path]) -> tuple[tuple[str, int, int, int], ...]:
-    """A value that changes when a file comes, goes, or is written anew. Cheap: names and stats only.
+def watch_stamp(paths: Sequence[Path]) -> tuple[tuple[str | int, ...], ...]:
+    """A value that changes when a file or folder comes or goes, and when a file is written anew or may no longer be
+    read. Cheap: names and stats only.
 
     Stats follow links, so that the swap of a link (as Kubernetes swaps a mounted ConfigMap) shows as a new inode.
     """
-    files, problems = find_files(paths)
-    stamp: list[tuple[str, int, int, int]] = []
+    folders: set[str] = set()
+    files, problems = find_files(paths, folders)
+    stamp: list[tuple[str | int, ...]] = []
     for file in files:
         try:
             status = file.stat()
         except OSError:
             stamp.append((str(file), -1, -1, -1))
         else:
-            stamp.append((str(file), status.st_mtime_ns, status.st_size, status.st_ino))
-    return (*stamp, *((problem.file, -1, -1, -1) for problem in problems))
+            # The change time of the inode tells of permissions too, and of a copy that keeps the file's own time.
+            stamp.append((str(file), status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino))
+    return (*stamp, *((problem.file, -1, -1, -1) for problem in problems), *((folder,) for folder in sorted(folders)))
 
 
-def _walk(folder: Path, problems: list[Problem]) -> Iterator[Path]:
+def _walk(folder: Path, problems: list[Problem], walked: set[str] | None) -> Iterator[Path]:
     """Document files below a folder. Names with a dot in front are hidden: among them `..data`, the folder that the
     links of a mounted ConfigMap lead into. Folders reached by a link are entered once."""
     entered: set[str] = set()
@@ -66,6 +69,8 @@ def _walk(folder: Path, problems: list[Problem]) -> Iterator[Path]:
             folders.clear()
             continue
         entered.add(real)
+        if walked is not None:
+            walked.add(here)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if name.startswith(".") or name.endswith(TESTS):

@@ -7,7 +7,9 @@ Rule 1: a folder that held documents holds none, and what it held stands nowhere
 Rule 2: of a kind that restricts there was a document, and there is none.
 
 Rule 3: whoever means it writes so: `{apiVersion: v1, kind: List, items: []}` says that there is none of any kind, a
-typed one (AuthorizationPolicyList) none of its kind. What the bootstrap no longer names is gone on purpose as well.
+typed one (AuthorizationPolicyList) none of its kind. One that stood beside such documents while they were served (it
+keeps an empty folder, say) never spoke of them, and says nothing about their loss.
+Rule 4: what the bootstrap no longer names is gone on purpose as well, unless nothing at all is found where it points.
 """
 
 import os
@@ -27,24 +29,38 @@ RESTRICTING: Final = (
     "RateLimitPolicy",
     "RequestPolicy",
 )
-REMEDY: Final = "bring it back, or write {{apiVersion: v1, kind: {kind}List, items: []}} to say that none is meant"
+REMEDY: Final = (
+    "bring it back, or write {{apiVersion: v1, kind: {kind}List, items: []}}{where} to say that none is meant"
+)
 
 
 def find_losses(
     before: Documents, after: Documents, named: Sequence[Path], is_folder: Callable[[str], bool] = os.path.isdir
 ) -> list[Problem]:
     """Every such loss, as errors. `named` are the files and folders that the bootstrap names now."""
-    if LIST in after.empty_lists:
+    said = after.empty_lists - _contradicted(before)
+    if LIST in said:
         return []
     left = {each.title for each in after.each()}
+    strays = bool(named) and not left
     lost = [
         each
         for each in before.each()
-        if each.title not in left and each.model.kind not in after.empty_lists and _is_below(each.file, named)
+        if each.title not in left and each.model.kind not in said and (strays or _is_below(each.file, named))
     ]
     if not lost:
         return []
     return [*_emptied(lost, after, named, is_folder), *_last_of_kind(lost, after)]
+
+
+def _contradicted(before: Documents) -> set[str]:
+    """Kinds of Lists that said there is none while there was."""
+    if not before.empty_lists:
+        return set()
+    kinds = {each.model.kind for each in before.each()}
+    if kinds.intersection(RESTRICTING):
+        kinds.add(LIST)
+    return kinds & before.empty_lists
 
 
 def _emptied(
@@ -62,7 +78,7 @@ def _emptied(
         if is_folder(folder) or Path(folder) in named:
             missing = f"{titles[0]} and {len(titles) - 1} more" if len(titles) > 1 else titles[0]
             expected = f"the folder holds no document any more; {missing} would be lost"
-            yield Problem("error", "file", folder, expected=expected, suggestion=REMEDY.format(kind=""))
+            yield Problem("error", "file", folder, expected=expected, suggestion=REMEDY.format(kind="", where=" in it"))
             return  # one is enough to refuse it, and those below say the same
 
 
@@ -73,7 +89,7 @@ def _last_of_kind(lost: Sequence[Document[Resource]], after: Documents) -> Itera
         gone = [each for each in lost if each.model.kind == kind]
         if gone and kind not in left:
             expected = f"the last {kind} is gone, and what it restricts would be open"
-            remedy = REMEDY.format(kind=kind)
+            remedy = REMEDY.format(kind=kind, where="")
             yield Problem("error", "file", gone[-1].file, 0, 0, gone[-1].title, "", "", expected, remedy)
 
 

@@ -203,6 +203,8 @@ def _admits_everybody(documents: Documents, loaded: LoadedProxy) -> Iterator[Pro
         return
     for policy in documents.authorization_policies:
         spec = policy.model.spec
+        if policy.model.is_dry_run:
+            continue  # it keeps nobody out
         mine = policy.model.namespace in (proxy.namespace, ROOT_NAMESPACE) and not spec.targets
         selector = spec.selector or WorkloadSelector()
         if mine and spec.action in ("ALLOW", "CUSTOM") and selector.selects(proxy.metadata.labels):

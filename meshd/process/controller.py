@@ -163,7 +163,10 @@ class Controller:
             self._standing.refused.pop("documents", None)
             if documents.digest != self._standing.accepted.documents.digest:
                 self._accept(documents=documents)
-            elif asked:
+                continue
+            # The same may stand in other files now: that is where it would be missed.
+            self._standing.accepted = replace(self._standing.accepted, documents=documents)
+            if asked:
                 log.info("reload: the documents say the same as before")
 
     async def _watch_certificates(self) -> None:

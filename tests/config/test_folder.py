@@ -82,5 +82,26 @@ def test_the_stamp_changes_with_the_content(tmp_path):
     assert watch_stamp([tmp_path]) == before
     (tmp_path / "a.yaml").write_text("longer")
     assert watch_stamp([tmp_path]) != before
+    before = watch_stamp([tmp_path])
+    (tmp_path / "a.yaml").chmod(0)
+    assert watch_stamp([tmp_path]) != before  # it may no longer be read
     os.symlink("nowhere", tmp_path / "b.yaml")
-    assert watch_stamp([tmp_path])[-1] == (str(tmp_path / "b.yaml"), -1, -1, -1)
+    assert (str(tmp_path / "b.yaml"), -1, -1, -1) in watch_stamp([tmp_path])
+
+
+def test_the_stamp_changes_though_a_copy_kept_size_and_time(tmp_path):
+    touch(tmp_path, "a.yaml")
+    file = tmp_path / "a.yaml"
+    file.write_text("one")
+    status, before = file.stat(), watch_stamp([tmp_path])
+    file.write_text("two")
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert watch_stamp([tmp_path]) != before
+
+
+def test_the_stamp_changes_with_a_folder_that_holds_nothing(tmp_path):
+    """What it held may be missed as long as it is there, and is deleted with it."""
+    (tmp_path / "empty").mkdir()
+    before = watch_stamp([tmp_path])
+    (tmp_path / "empty").rmdir()
+    assert watch_stamp([tmp_path]) != before

@@ -201,6 +201,30 @@ def test_the_swap_of_a_mounted_config_map_is_one_change(tmp_path):
     assert len(served.documents) == 2
 
 
+@pytest.mark.parametrize("kind", ["", "AuthorizationPolicy"])
+def test_a_list_that_stood_beside_policies_never_spoke_of_them(served, kind):
+    """Whoever keeps an otherwise empty folder with one did not mean the policies of another."""
+    served.write("services/team/none.yaml", f"kind: {kind}List\nitems: []\n")
+    assert served.reload()
+    (served.root / "policies" / "allow.yaml").rename(served.root / "aside")
+    assert not served.reload()
+    assert "the last AuthorizationPolicy is gone" in served.refused
+    (served.root / "aside").rename(served.root / "policies" / "allow.yaml")
+    assert served.reload()
+    (served.root / "policies" / "allow.yaml").write_text("kind: PeerAuthenticationList\nitems: []\n")
+    assert not served.reload()
+    other = "List" if kind else "AuthorizationPolicyList"
+    (served.root / "policies" / "allow.yaml").write_text(f"kind: {other}\nitems: []\n")
+    assert served.reload()
+
+
+def test_a_bootstrap_that_points_where_nothing_is_loses_policies_by_accident(served):
+    (served.root / "polices").mkdir()
+    assert not served.reload(named=[served.root / "polices"])
+    assert "the last AuthorizationPolicy is gone" in served.refused
+    assert served.reload(named=[])  # nothing is named: nothing is meant
+
+
 NAMES = st.sampled_from(["policies/a.yaml", "policies/b.yaml", "policies/team/c.yaml", "services/d.yaml"])
 TEXTS = st.sampled_from([SERVICE, DENY, MODE, LIMIT, FAULT])
 

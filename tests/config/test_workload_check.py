@@ -8,6 +8,7 @@ from meshd.config.workload_check import check_workloads
 
 SECURITY = "security.istio.io/v1"
 OURS = "meshd.dev/v1alpha1"
+DRY_RUN = "annotations: {'istio.io/dry-run': 'true'}"
 ALLOW = "action: ALLOW\nrules: [{}]"
 ORDERS = "{app: orders, tier: back}"  # of the sidecar
 SERVICE = text_of("Service", "v1", "ports: [{port: 80}]\nselector: {app: reviews}").replace("name: name", "name: revs")
@@ -139,6 +140,7 @@ IN = "inbound: [{listen: '127.0.0.1:0', app: '127.0.0.1:9'}]"
         (policy("{app: orders}", spec="action: DENY\nrules: [{}]"),),
         (policy("{app: reviews}"), SERVICE),
         (text_of("AuthorizationPolicy", SECURITY, ALLOW).replace("namespace: ns", "namespace: far-away"),),
+        (text_of("AuthorizationPolicy", SECURITY, ALLOW).replace("namespace: ns", f"namespace: ns, {DRY_RUN}"),),
     ],
 )
 def test_a_workload_that_no_allow_selects_is_told(found, texts):

@@ -118,6 +118,18 @@ def test_an_emptied_folder_keeps_what_it_held(guarded):
     assert guarded.ask("/secret") == 403
 
 
+def test_a_policy_that_moved_to_another_folder_is_missed_there(guarded):
+    """That it moved is no change of what the documents say."""
+    team = guarded.mesh.policies / "team"
+    team.mkdir()
+    (guarded.mesh.policies / "deny.yaml").rename(team / "deny.yaml")
+    until(lambda: "team/deny.yaml" in guarded.page("/config_dump"), 30, "the move")
+    (team / "deny.yaml").unlink()
+    guarded.wait_refused()
+    team.rmdir()  # a folder that is removed was meant to be
+    until(lambda: guarded.ask("/secret") == 200, 30, "the deletion")
+
+
 def test_one_policy_of_several_can_be_deleted(guarded):
     assert guarded.ask("/secret") == 403
     (guarded.mesh.policies / "deny.yaml").unlink()
