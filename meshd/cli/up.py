@@ -32,7 +32,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser("up", help=told, description=told)
     parser.add_argument("--for", dest="seconds", type=_seconds, metavar="10s", help="stop by itself after this long")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end instead of text")
-    parser.add_argument("--otlp", metavar="URL", help="export traces and metrics to this OpenTelemetry collector")
+    parser.add_argument("--otlp", metavar="URL", help="export traces, metrics and logs to this OpenTelemetry collector")
     parser.add_argument("--policies", type=Path, help="the documents to run on (default: those of the demo)")
     parser.add_argument("--folder", type=Path, help="keep documents, certificates and logs here")
     parser.set_defaults(run=run)

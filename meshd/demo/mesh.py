@@ -94,7 +94,7 @@ class Mesh:
             "istioMetrics": True,
         }
         if self.otlp:
-            telemetry["otlp"] = {"endpoint": self.otlp}
+            telemetry["otlp"] = {"endpoint": self.otlp, "logs": True}
         document = {
             "apiVersion": "meshd.dev/v1alpha1",
             "kind": "Proxy",
