@@ -13,6 +13,7 @@ from meshd.core.head import Headers
 from meshd.http.h2_events import Code, ConnectionFailed
 from meshd.http.h2_frames import END_HEADERS, END_STREAM, MAX_FRAME, Kind, frame
 from meshd.http.h2_library import FieldDecoder, Library
+from meshd.http.h2_windows import GROWTH
 
 # Identifiers of settings (RFC 9113 section 6.5.2, RFC 8441 section 3).
 HEADER_TABLE_SIZE: Final = 1
@@ -37,7 +38,7 @@ class Offer:
     stream_window: int = 65535
     # Twice all of those, for no less than half of it is given back at a time: what nobody reads of 99 streams
     # keeps no octet from the hundredth, and what may wait unread is bounded by the streams' own windows.
-    connection_window: int = 2 * 100 * 65535
+    connection_window: int = 2 * (100 * 65535 + GROWTH)
     header_list: int = 61440
     connect_protocol: bool = False  # extended CONNECT (RFC 8441), for WebSockets
 

@@ -27,7 +27,7 @@ from meshd.http.h2_floods import PREMATURE, FloodLimits, Floods, Stall
 from meshd.http.h2_frames import goaway_frame, reset_frame, window_update
 from meshd.http.h2_library import Library
 from meshd.http.h2_stream import Departure, Departures, Stream
-from meshd.http.h2_windows import DEFAULT, Inbound, Outbound
+from meshd.http.h2_windows import ALLOWANCE, DEFAULT, GROWTH, Inbound, Outbound
 
 UNPROCESSED = "the peer did not process it"
 
@@ -52,6 +52,7 @@ class Session:
         "_engine",
         "_events",
         "_floods",
+        "_grown",
         "_inbound",
         "_library",
         "_malformed",
@@ -82,6 +83,7 @@ class Session:
         self._departures = Departures()
         self._events: list[Event] = []
         self._inbound = Inbound(offer.connection_window)
+        self._grown = 0  # octets that windows of open streams are larger than they were offered
         self._outbound = Outbound()
         self._engine.say(window_update(0, offer.connection_window - DEFAULT))
         self._now = 0.0
@@ -232,14 +234,19 @@ class Session:
         if state.local_ended:
             self._finish(state)
 
-    def _finish(self, state: Stream) -> None:
+    def _drop(self, state: Stream) -> None:
         del self._streams[state.id]
+        if state.inbound is not None and state.inbound.grown:
+            self._shrink(state.inbound)
+
+    def _finish(self, state: Stream) -> None:
+        self._drop(state)
         self._departures.add(state.id, Departure.WHOLE)
         self._floods.finished()
 
     def _forget(self, state: Stream, how: Departure) -> None:
         """A stream was reset: whatever the driver has not read of it goes back to the connection's window."""
-        del self._streams[state.id]
+        self._drop(state)
         self._departures.add(state.id, how)
         self._release(state.id)
 
@@ -279,7 +286,21 @@ class Session:
         if state is None or state.remote_ended or state.inbound is None:
             return
         if again := state.inbound.consume(octets):
-            self._engine.say(window_update(state.id, again))
+            extra = state.inbound.grow(min(GROWTH - self._grown, ALLOWANCE.left), self._now)
+            self._grown += extra
+            ALLOWANCE.left -= extra
+            self._engine.say(window_update(state.id, again + extra))
+
+    def _shrink(self, window: Inbound) -> None:
+        self._grown -= window.grown
+        ALLOWANCE.left += window.grown
+        window.grown = 0
+
+    def release(self) -> None:
+        """Nothing comes any more: what the windows of streams have grown by is for others."""
+        for state in self._streams.values():
+            if state.inbound is not None:
+                self._shrink(state.inbound)
 
     def _take_body(self, state: Stream, data: bytes, overhead: int) -> None:
         """Body of a stream that is open for it; padding is nobody's to consume."""

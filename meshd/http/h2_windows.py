@@ -1,4 +1,11 @@
-"""How much body may flow: windows of streams and of the connection, both ways (RFC 9113 section 5.2)."""
+"""How much body may flow: windows of streams and of the connection, both ways (RFC 9113 section 5.2).
+
+A window is what a peer may have on its way to us in one round trip, so one that never grows is a limit of speed.
+Rule 1: a stream's window doubles when `TURNS` halves of it in a row were each read within `FAST`: not for whoever reads
+slowly, whose octets would only wait here, nor for what the next buffers on the way swallow at first. Rule 2: what all
+streams of a connection have grown by is bounded, and so is what all connections of a worker have; it is given back when
+a stream is over.
+"""
 
 from typing import Final
 
@@ -6,16 +13,23 @@ from meshd.http.h2_events import Code, ConnectionFailed
 from meshd.http.h2_frames import LARGEST
 
 DEFAULT: Final = 65535  # what every connection begins with
+MOST: Final = 1 << 20  # octets that the window of one stream grows to
+GROWTH: Final = 4 << 20  # octets that all of a connection's grow by
+FAST: Final = 0.25  # seconds
+TURNS: Final = 8
 WORTH: Final = 1024  # octets that are given back to a peer who has none left, though it is less than half a window
 
 
 class Inbound:
     """What the peer may send us. Octets of body are taken when they come, and consumed when somebody has read them."""
 
-    __slots__ = ("_consumed", "_most", "left")
+    __slots__ = ("_consumed", "_fast", "_most", "_turned", "grown", "left")
 
     def __init__(self, most: int) -> None:
         self.left = most
+        self.grown = 0
+        self._turned = 0.0  # when some of it was given back last; 0 for never
+        self._fast = 0  # so often in a row soon after the time before
         self._most = most
         self._consumed = 0
 
@@ -34,8 +48,37 @@ class Inbound:
         self._consumed = consumed
         return 0
 
+    def grow(self, room: int, now: float) -> int:
+        """Some of it is being given back: what else to give, at most `room`, because it was read so fast."""
+        is_fast = self._turned > 0 and now - self._turned < FAST
+        self._turned = now
+        self._fast = self._fast + 1 if is_fast else 0
+        extra = min(self._most, MOST - self._most, room)
+        if self._fast < TURNS or extra < WORTH:
+            return 0
+        self._fast = 0
+        self.grown += extra
+        self._most += extra
+        self.left += extra
+        return extra
+
     def __repr__(self) -> str:
         return f"<Inbound {self.left} of {self._most}>"
+
+
+class Allowance:
+    """What windows may have grown by, all together."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, octets: int) -> None:
+        self.left = octets
+
+    def __repr__(self) -> str:
+        return f"<Allowance {self.left}>"
+
+
+ALLOWANCE: Final = Allowance(64 << 20)  # of one worker
 
 
 class Outbound:

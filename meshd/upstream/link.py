@@ -134,6 +134,7 @@ class Link:
             self.lose(str(error))
         finally:
             self._is_read = False
+            session.release()
             self.deadline = wait.now() + LAST_WORD
             self.settled.set()
             self._ringing.set()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshd.http.h2_events import Code, ConnectionFailed
-from meshd.http.h2_windows import DEFAULT, WORTH, Inbound, Outbound
+from meshd.http.h2_windows import ALLOWANCE, DEFAULT, FAST, MOST, TURNS, WORTH, Inbound, Outbound
 
 LARGEST = 2**31 - 1
 
@@ -41,6 +41,34 @@ def test_a_peer_that_has_none_left_is_not_kept_waiting_for_half_a_window():
     window.take(100_000)
     assert window.consume(WORTH) == 0
     assert window.consume(1) == WORTH + 1
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 2 * MOST)), max_size=60), st.integers(1, DEFAULT))
+def test_a_window_grows_while_it_is_read_fast_and_never_beyond_what_it_may(turns, most):
+    window, now, fast, size = Inbound(most), 100.0, -1, most
+    for is_fast, room in turns:
+        now += FAST / 2 if is_fast else 2 * FAST
+        fast = fast + 1 if is_fast and fast >= 0 else 0
+        extra = window.grow(room, now)
+        if extra:
+            assert fast >= TURNS
+            assert WORTH <= extra <= min(room, size, MOST - size)
+            fast = 0
+        size += extra
+        assert (window.left, window.grown) == (size, size - most)
+
+
+def test_who_reads_slowly_keeps_the_window_he_has():
+    window = Inbound(DEFAULT)
+    assert [window.grow(MOST, 1000.0 + number * FAST) for number in range(50)] == [0] * 50
+
+
+def test_four_doublings_are_enough_for_all_there_is():
+    window = Inbound(DEFAULT)
+    for number in range(4 * TURNS + 1):
+        window.grow(MOST, 1000.0 + number * FAST / 2)
+    assert MOST - WORTH < window.left <= MOST
+    assert repr(ALLOWANCE).startswith("<Allowance ")
 
 
 @given(st.lists(st.integers(1, LARGEST), max_size=10))
