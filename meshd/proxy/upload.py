@@ -5,6 +5,8 @@ needed. One that still streams gets a task of its own, which lives through all a
 an attempt has a connection, writes it there. A slow upstream therefore stops the reading, which stops the client.
 """
 
+from typing import Final
+
 from meshd.core import flags
 from meshd.core.asked import NO_LIMIT
 from meshd.core.errors import DownstreamError, UpstreamError
@@ -16,6 +18,8 @@ from meshd.net import wait
 from meshd.proxy.cut import Cut
 from meshd.proxy.flight import Flight
 from meshd.upstream.connection import Carrier
+
+PROGRESS: Final = 1024  # octets of a body of known length that an idle time-out waits for
 
 
 class Upload:
@@ -30,6 +34,7 @@ class Upload:
         "_limit",
         "_most",
         "_owned",
+        "_since",
         "_started",
         "end",
         "ended",
@@ -47,6 +52,7 @@ class Upload:
         self._connection: Carrier | None = None
         self._covered = 0  # pieces that the current attempt got with its head
         self._attached = wait.Event()
+        self._since = 0  # octets since the idle clock was started last
         self._started = False
         self.size = 0  # octets
         self.end: End | None = None  # set when the client has sent all
@@ -118,7 +124,7 @@ class Upload:
         try:
             while self.end is None:
                 event = await flight.down.read_body()
-                flight.touch(wait.now())
+                self._progress(event)
                 number = self._take(event)
                 await self._forward(event, number)
         except DownstreamError as error:
@@ -127,6 +133,16 @@ class Upload:
                 flight.cut(Cut.BAD_BODY if error.flag == flags.DOWNSTREAM_PROTOCOL else Cut.GONE)
         finally:
             self.ended.set()
+
+    def _progress(self, event: bytes | End) -> None:
+        """The client goes on: the idle clock starts again. In a body of a declared length an octet now and then is no
+        progress, and a client that sends so for hours holds a connection of the app; in any other it may be a message.
+        """
+        flight = self._flight
+        self._since += len(event) if isinstance(event, bytes) else PROGRESS
+        if self._since >= PROGRESS or flight.exchange.head.length is None:
+            self._since = 0
+            flight.touch(wait.now())
 
     async def _forward(self, event: bytes | End, number: int) -> None:
         while self._connection is None:

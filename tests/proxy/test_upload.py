@@ -58,6 +58,13 @@ class Carrier:
         self.whole = True
 
 
+class Watched(Flight):
+    """Counts how often its idle clock starts again."""
+
+    def touch(self, now):
+        self.touched += 1
+
+
 def make_upload(pieces, ready=0, limit=LIMIT):
     upload = Upload(Flight(exchange_of(method="POST"), Client(pieces, ready)), limit, OwnedFields())
     upload.take_ready()
@@ -157,3 +164,21 @@ def test_a_trailer_passed_for_a_field_that_policies_write(name):
     upload = Upload(Flight(exchange, Client([End([(name, b"forged")])], 1)), LIMIT, OwnedFields(["x-user"]))
     upload.take_ready()
     assert upload.end.trailers == ([(name, b"forged")] if name == b"x_sum" else [])
+
+
+@pytest.mark.parametrize(
+    ("length", "piece", "touches"),
+    [(None, 1, 40), (40, 1, 1), (40 * 512, 512, 20), (40 * 1024, 1024, 40), (40 * 4096, 4096, 40)],
+)
+async def test_an_octet_now_and_then_is_no_progress_of_a_body_whose_length_is_known(length, piece, touches):
+    flight = Watched(exchange_of(method="POST"), Client([b"x" * piece for _ in range(40)] + [END]))
+    flight.touched = 0
+    flight.exchange.head.length = length
+    upload = Upload(flight, LIMIT, OwnedFields())
+
+    async def run():
+        await attempt(upload, Carrier())
+        await upload.ended.wait()
+
+    await wait.background.run(run)
+    assert touches <= flight.touched <= touches + 1  # its end is progress in any case
