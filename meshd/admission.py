@@ -10,7 +10,7 @@ from meshd.config.extension_provider import ExtensionProvider
 from meshd.core.chain import Chain
 from meshd.core.steps import Steps
 from meshd.filters.attachment import of_workload
-from meshd.filters.authz import Entry, PolicyRules, authorization_chain, compiling_rules, index_rules, selects
+from meshd.filters.authz import Entry, PolicyRules, building_chain, compiling_rules, index_rules, selects
 from meshd.filters.authz_rules import claim_path
 from meshd.filters.base import Scope
 from meshd.filters.ext_authz import Check, Gate, compile_asking
@@ -118,14 +118,17 @@ class Admission:
             if provider.envoy_ext_authz_http is not None:
                 yield from provider.envoy_ext_authz_http.headers_to_upstream_on_allow
 
-    def chain(self, scope: Scope) -> Chain:
+    def chain(self, scope: Scope) -> Steps[Chain]:
         """What every request passes then: authorization, and the policies of ours."""
         documents = self._workload.documents
+        authorization = yield from building_chain(
+            [each.model for each in self._selected], scope, self._rules_of, self._closed
+        )
         limits = of_workload([each.model for each in documents.rate_limit_policies], scope)
         requests = of_workload([each.model for each in documents.request_policies], scope)
         faults = of_workload([each.model for each in documents.fault_policies], scope)
         return (
-            authorization_chain([each.model for each in self._selected], scope, self._rules_of, self._closed)
+            authorization
             + rate_limit_chain(limits, f"port {scope.port}", compile_policy_match, self._workload.shared.buckets)
             + request_chain(requests, compile_policy_match)
             + fault_chain(faults, compile_policy_match, self._workload.random)

@@ -88,7 +88,7 @@ def compiling(
     compiler = _Compiler(workload, credentials, previous, memory)
     compiler.needs_identity = needs_identity
     snapshot = yield from compiler.snapshot()
-    memory.end()
+    yield from memory.ending()
     return snapshot
 
 
@@ -261,7 +261,7 @@ class _Compiler:
         )
         if gate is not None:
             route = replace(route, chain=Chain((), (tell,)))
-        chain = self._admission.chain(scope)
+        chain = yield from self._admission.chain(scope)
         yield
         return Plan(
             name=name,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from random import Random
 
 from meshd.backend import Backend
-from meshd.core.steps import Steps
+from meshd.core.steps import Steps, let_go
 from meshd.discovery.known_port import KnownPort, Place
 from meshd.filters.authz import PolicyRules
 from meshd.reuse import Reuse
@@ -55,20 +55,18 @@ class Memory:
         for each in (self.ports, self.backends, self.destinations, self.tables, self.rules):
             each.begin()
 
-    def end(self) -> None:
-        """It came to its end: what it did not use is forgotten."""
+    def ending(self) -> Steps[None]:
+        """It came to its end: what it did not use is found no more."""
         for each in (self.ports, self.backends, self.destinations, self.tables, self.rules):
             each.end()
+            yield
 
     def forgetting(self, others: Iterable[object] = ()) -> Steps[None]:
-        """Let go, one by one, of what the compilation before made and the last did not use, and of `others`: letting go
-        of a whole mesh at once takes as long as many requests."""
+        """Let go, one by one, of what the compilation before made and the last did not use, and of `others`."""
         gone: list[object] = [*others]
         for each in (self.ports, self.backends, self.destinations, self.tables, self.rules):
             gone += each.take_dropped()
-        while gone:
-            gone.pop()
-            yield
+        yield from let_go(gone)
 
     def copy(self) -> "Memory":
         """For a process that was just forked: the same results, but a chance of its own."""

@@ -69,6 +69,22 @@ def test_of_one_change_only_what_it_is_about_is_made_again(tmp_path):
     assert all(second.clusters[name] is first.clusters[name] for name in first.clusters)
 
 
+def test_no_step_is_long(tmp_path):
+    """A worker takes them between requests: none may be a large part of the whole."""
+    documents = load_policies([write_every_kind(tmp_path, 150)])
+    memory = Memory()
+    workload = Workload(proxy(BOTH), documents, memory.random, SHARED)
+    steps = compiling(workload, None, None, memory, needs_identity=False)
+    work = []
+    while True:
+        try:
+            work.append(work_of(lambda: next(steps))[1])
+        except StopIteration:
+            break
+    assert len(work) > 150 * 5
+    assert max(work) < sum(work) / 50
+
+
 def test_a_table_follows_a_backend_that_comes_and_goes():
     route = """
 apiVersion: gateway.networking.k8s.io/v1

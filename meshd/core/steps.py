@@ -23,6 +23,13 @@ def run(steps: Steps[T]) -> T:
             return result
 
 
+def let_go(held: list[object]) -> Steps[None]:
+    """Give up the last hold of things one by one: of a whole mesh at once it takes as long as many requests."""
+    while held:
+        held.pop()
+        yield
+
+
 def each(items: Iterable[T], act: Callable[[T], object]) -> Steps[None]:
     """Do one small thing with each, several a step."""
     for place, item in enumerate(items):

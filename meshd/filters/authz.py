@@ -17,7 +17,7 @@ from meshd.core.decision import ALLOWED_BY_DEFAULT, Verdict
 from meshd.core.exchange import Exchange
 from meshd.core.path_forms import MAX_READINGS
 from meshd.core.reply import Reply
-from meshd.core.steps import Steps, run
+from meshd.core.steps import TOGETHER, Steps, run
 from meshd.filters.authz_rules import CompiledRule, compile_rule
 from meshd.filters.base import Scope
 from meshd.filters.rule_index import RuleIndex
@@ -68,14 +68,52 @@ class Authorizer:
         rules_of: RulesOf | None = None,
         closed: Collection[str] = (),
     ) -> None:
-        selected = [policy for policy in policies if selects(policy, scope)]
-        enforced = [policy for policy in selected if not policy.is_dry_run]
-        self.policies = tuple(f"{policy.namespace}/{policy.name}" for policy in selected)
-        denying = [each for each in enforced if each.spec.action == "DENY" or f"{each.namespace}/{each.name}" in closed]
-        self._deny = index_rules(denying, "", scope, rules_of)
-        self._allow = index_rules(enforced, "ALLOW", scope, rules_of)
-        self._audit = index_rules(enforced, "AUDIT", scope, rules_of)
-        self._shadow = index_rules([policy for policy in selected if policy.is_dry_run], "", scope, rules_of)
+        run(self.filling(policies, scope, rules_of, closed))
+
+    @classmethod
+    def building(
+        cls,
+        policies: Iterable[AuthorizationPolicy],
+        scope: Scope,
+        rules_of: RulesOf | None = None,
+        closed: Collection[str] = (),
+    ) -> "Steps[Authorizer]":
+        """The same in steps of a few rules."""
+        authorizer = cls.__new__(cls)
+        yield from authorizer.filling(policies, scope, rules_of, closed)
+        return authorizer
+
+    def filling(
+        self,
+        policies: Iterable[AuthorizationPolicy],
+        scope: Scope,
+        rules_of: RulesOf | None,
+        closed: Collection[str],
+    ) -> Steps[None]:
+        """Look at everything it is made of; once."""
+        names: list[str] = []
+        enforced: list[AuthorizationPolicy] = []
+        denying: list[AuthorizationPolicy] = []
+        dry: list[AuthorizationPolicy] = []
+        for place, policy in enumerate(policies):
+            if place % TOGETHER == 0:
+                yield
+            if not selects(policy, scope):
+                continue
+            name = f"{policy.namespace}/{policy.name}"
+            names.append(name)
+            (dry if policy.is_dry_run else enforced).append(policy)
+            if not policy.is_dry_run and (policy.spec.action == "DENY" or name in closed):
+                denying.append(policy)
+        self.policies = tuple(names)
+        self._deny = yield from indexing_rules(denying, "", scope, rules_of)
+        yield
+        self._allow = yield from indexing_rules(enforced, "ALLOW", scope, rules_of)
+        yield
+        self._audit = yield from indexing_rules(enforced, "AUDIT", scope, rules_of)
+        yield
+        self._shadow = yield from indexing_rules(dry, "", scope, rules_of)
+        yield
         self.has_allow = any(policy.spec.action == "ALLOW" for policy in enforced)
         self._by_path = any(looks_at_paths(rule) for policy in enforced for rule in policy.spec.rules)
 
@@ -161,7 +199,17 @@ def authorization_chain(
 ) -> Chain:
     """The step of one workload port; none when no policy selects it. `rules_of` knows rules that are compiled; `closed`
     are the names of CUSTOM policies that deny, for there is nobody to ask."""
-    authorizer = Authorizer(policies, scope, rules_of, closed)
+    return run(building_chain(policies, scope, rules_of, closed))
+
+
+def building_chain(
+    policies: Iterable[AuthorizationPolicy],
+    scope: Scope,
+    rules_of: RulesOf | None = None,
+    closed: Collection[str] = (),
+) -> Steps[Chain]:
+    """The same in steps of a few rules."""
+    authorizer = yield from Authorizer.building(policies, scope, rules_of, closed)
     return Chain((authorizer.step,)) if authorizer.policies else EMPTY_CHAIN
 
 
@@ -180,12 +228,22 @@ def index_rules(
     policies: Iterable[AuthorizationPolicy], action: str, scope: Scope, rules_of: RulesOf | None = None
 ) -> RuleIndex[Entry]:
     """The rules of every policy with that action (of any, when empty), in the order of the policies' names."""
+    return run(indexing_rules(policies, action, scope, rules_of))
+
+
+def indexing_rules(
+    policies: Iterable[AuthorizationPolicy], action: str, scope: Scope, rules_of: RulesOf | None = None
+) -> Steps[RuleIndex[Entry]]:
+    """The same in steps of a few rules."""
     found: list[tuple[Entry, Rule]] = []
     for policy in sorted(policies, key=lambda each: (each.namespace, each.name)):
         if not action or policy.spec.action == action:
-            rules = rules_of(policy) if rules_of is not None else run(compiling_rules(policy, scope))
-            found += rules.entries
-    return RuleIndex(found, scope)
+            if rules_of is not None:
+                found += rules_of(policy).entries
+            else:
+                rules = yield from compiling_rules(policy, scope)
+                found += rules.entries
+    return (yield from RuleIndex.building(found, scope))
 
 
 def compiling_rules(policy: AuthorizationPolicy, scope: Scope) -> Steps[PolicyRules]:

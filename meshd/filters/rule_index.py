@@ -11,6 +11,7 @@ from typing import Generic, Protocol, TypeVar
 from meshd.config.authorization import Rule
 from meshd.core.exchange import Exchange
 from meshd.core.path_forms import canonical_pattern
+from meshd.core.steps import TOGETHER, Steps, run
 from meshd.filters.authz_rules import CompiledRule, with_aliases
 from meshd.filters.base import Scope
 
@@ -35,6 +36,17 @@ class RuleIndex(Generic[E]):
     __slots__ = ("_always", "_depth", "_exact", "_folders", "_principals", "entries")
 
     def __init__(self, entries: Sequence[tuple[E, Rule]], scope: Scope) -> None:
+        run(self.filling(entries, scope))
+
+    @classmethod
+    def building(cls, entries: Sequence[tuple[E, Rule]], scope: Scope) -> "Steps[RuleIndex[E]]":
+        """The same in steps of a few rules."""
+        index = cls.__new__(cls)
+        yield from index.filling(entries, scope)
+        return index
+
+    def filling(self, entries: Sequence[tuple[E, Rule]], scope: Scope) -> Steps[None]:
+        """Look at everything it is made of; once."""
         self.entries = tuple(entry for entry, _ in entries)
         self._always: Group[E] = []
         self._exact: dict[bytes, Group[E]] = {}
@@ -43,6 +55,8 @@ class RuleIndex(Generic[E]):
         for place, (entry, rule) in enumerate(entries):
             for group in self._groups_for(rule, scope, few=len(entries) <= FEW):
                 group.append((place, entry))
+            if place % TOGETHER == 0:
+                yield
         self._depth = max((key.count(b"/") for key in self._folders), default=0)
 
     def _groups_for(self, rule: Rule, scope: Scope, *, few: bool) -> list[Group[E]]:

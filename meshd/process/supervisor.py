@@ -254,10 +254,11 @@ class Supervisor:
         assert fleet is not None
         try:
             loaded = self._source.read_proxy()
-            before = fleet.accepted = run(folding(fleet.accepted))
+            before = fleet.accepted
             if loaded.proxy == before.proxy and loaded.policies == before.loaded.policies:
                 fleet.tell("reload")
                 return
+            before = fleet.accepted = run(folding(before))
             accepted = self._source.read_all(loaded, before.generation + 1, before)
             accepted = replace(accepted, keys=before.keys)
             listeners = bind(listens_of(accepted), fleet.listeners)

@@ -29,7 +29,7 @@ from meshd.config.errors import ConfigError
 from meshd.core import flags
 from meshd.core.cells import Cells
 from meshd.core.exchange import Exchange
-from meshd.core.steps import Steps
+from meshd.core.steps import Steps, let_go
 from meshd.net import wait
 from meshd.net.pace import Overtaken, between_requests
 from meshd.process.board import Phase
@@ -269,9 +269,11 @@ class Worker:
             self._newest = replace(self._newest, documents=documents)
         wanted = self._newest
         await self._path.adopt(wanted, lambda: bool(self._deltas))
+        replaced: list[object] = [*self._accepted.documents.each()]
         self._accepted = replace(wanted, keys=self._accepted.keys)
         self._start.row.beat(monotonic(), wanted.generation)
         log.info("serves generation %d", wanted.generation)
+        await between_requests(let_go(replaced))
 
     def _send_records(self, payload: bytes) -> bool:
         return self._start.controller.send("records", payload)

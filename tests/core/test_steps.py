@@ -1,8 +1,10 @@
 """Work in steps: the same result, however it is paced."""
 
+import weakref
+
 import pytest
 
-from meshd.core.steps import TOGETHER, each, run
+from meshd.core.steps import TOGETHER, each, let_go, run
 
 
 def test_all_steps_at_once_give_the_result():
@@ -29,3 +31,13 @@ def test_a_mistake_comes_through():
 
     with pytest.raises(KeyError):
         run(work())
+
+
+def test_what_is_let_go_goes_one_by_one():
+    class Thing:
+        pass
+
+    things = [Thing() for _ in range(3)]
+    alive = [weakref.ref(thing) for thing in things]
+    left = [sum(thing() is not None for thing in alive) for _ in let_go(things)]
+    assert left == [2, 1, 0]
