@@ -28,6 +28,7 @@ ALLOW = """
     spec: {rules: [{to: [{operation: {notPaths: ["/secret"]}}]}]}
 """
 POD = {"POD_NAME": "reviews-7", "POD_UID": "1-2-3", "POD_NAMESPACE": "shop", "NODE_NAME": "n1"}
+OFTEN = {"OTEL_METRIC_EXPORT_INTERVAL": "1000"}
 WAYS = {
     "http": ("http/protobuf", {}, False),
     "http-gzip-tls": ("http/protobuf", {"OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"}, True),
@@ -108,12 +109,13 @@ def told(request, tmp_path_factory):
     if certificates is not None:
         env = {**env, "OTEL_EXPORTER_OTLP_CERTIFICATE": str(certificates.certificate)}
     collector = Otelcol(folder, certificates).start()
-    pair = Pair(folder, collector, way, {**env, **POD})
+    pair = Pair(folder, collector, way, {**env, **POD, **OFTEN})
     try:
         assert [pair.ask(path) for path in ("/reviews/7?page=2", "/secret", "/again")] == [200, 403, 200]
         assert pair.ask("/reviews/8", "BREW") == 200
         # The exporter is loaded after the sidecar is ready: one that ends at once would have nobody to tell.
         until(lambda: len(collector.spans()) >= 14 and len(collector.logs()) >= 9, 60, "spans and logs")
+        until(lambda: "http.client.open_connections" in {each["name"] for each in collector.metrics()}, 60, "levels")
         pair.stop()  # which tells the last metrics
         until(lambda: {each.service for each in collector.metrics()} == {"client", "server"}, 60, "metrics")
     finally:
