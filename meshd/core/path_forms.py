@@ -4,12 +4,12 @@ An app decodes escapes or not, merges slashes or not, takes a backslash for a sl
 in front of it knows. So a path goes on as it came, routes match on one normal form of it, and whatever restricts is
 asked about every reading.
 
-Theory of operation: a reading is written canonically (RFC 3986 section 6.2.2): what needs no escape has none, what a
-path cannot hold as it is has one, in upper case. So two spellings of the same octets are one reading, and policies are
-written the same way when they are compiled. From the canonical form on, each step that an app may take is applied to
-every reading found so far, in any order, until nothing new comes. Escapes are decoded once: `%2561` is `%61`, and no
-app that keeps to the standard makes `a` of it. What a policy would deny if it were decoded twice is refused as
-malformed, not denied.
+Theory of operation: a reading is written canonically (RFC 3986 section 6.2.2): what a path cannot hold as it is has an
+escape, in upper case, and so two spellings of those octets are one reading. Policies are written the same way when they
+are compiled. From the path on, each step that an app may take is applied to every reading found so far, in any order,
+until nothing new comes; one of them is to decode what needs no escape, and not to decode it is another reading.
+Escapes are decoded once: `%2561` is `%61`, and no app that keeps to the standard makes `a` of it. What a policy would
+deny if it were decoded twice is refused as malformed, not denied.
 
 Sources: RFC 3986 sections 5.2.4 and 6.2.2; Istio's MeshConfig.pathNormalization; the advisories CVE-2019-9901,
 CVE-2021-29492, CVE-2021-31920, CVE-2021-32779, CVE-2026-73551.
@@ -21,12 +21,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 MAX_READINGS: Final = 64  # beyond it nobody is asked, and the path is refused where a policy looks at paths
-MAX_READ: Final = 65_536  # bytes of all readings of one path
+MAX_READ: Final = 32_768  # bytes of all readings of one path
 
-_DECODED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_~")  # and dots, later
 _PIECE: Final = re.compile(rb"%[0-9A-Fa-f]{2}|[^A-Za-z0-9._~!$&'()*+,;=:@/\\-]")
 _PERCENT: Final = re.compile(rb"%25(?![0-9A-Fa-f]{2})")
-_RESERVED_ESCAPE: Final = re.compile(rb"%(?:21|24|26|27|28|29|2A|2B|2C|2E|3A|3B|3D|40|5C)")
+_UNRESERVED: Final = re.compile(rb"%(?:2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])")
+_NEEDLESS: Final = re.compile(rb"%(?:2[146-9A-E]|3[0-9ABD]|4[0-9A-F]|5[0-9ACF]|6[1-9A-F]|7[0-9AE])")  # but `%2F`
 _SLASHES: Final = re.compile(rb"/{2,}")
 _PARAMETERS: Final = re.compile(rb";[^/]*")
 _AMBIGUOUS: Final = re.compile(rb"[%;\\]|//|/\.")
@@ -34,24 +34,28 @@ _AMBIGUOUS: Final = re.compile(rb"[%;\\]|//|/\.")
 
 def canonical(path: bytes) -> bytes:
     """The path with the escapes that it needs and no other. What is no escape stands for itself."""
-    return _plainly(_written(path))
+    return _shown(decode_unreserved(_spell(path)))
 
 
-def _plainly(written: bytes) -> bytes:
-    return written.replace(b"\\", b"%5C").replace(b"%2E", b".")
+def written(path: bytes) -> bytes:
+    """One reading of it, by an app that decodes nothing."""
+    return _shown(_spell(path))
 
 
-def _written(path: bytes) -> bytes:
-    """The same, but backslashes and dots that came without an escape are told from those that came with one."""
-    return _PERCENT.sub(b"%", _PIECE.sub(_respell, path))
+def _spell(path: bytes) -> bytes:
+    """The path with every escape that it has or needs, and each percent sign as part of one. Backslashes stay as they
+    are, to be told from those that came with an escape."""
+    return _PIECE.sub(_respell, path)
 
 
 def _respell(match: re.Match[bytes]) -> bytes:
     piece = match[0]
-    octet = int(piece[1:], 16) if len(piece) == 3 else piece[0]  # `%` and two digits
-    if octet in _DECODED:
-        return bytes((octet,))
-    return b"%%%02X" % octet
+    return piece.upper() if len(piece) > 1 else b"%%%02X" % piece[0]
+
+
+def _shown(spelled: bytes) -> bytes:
+    """A reading as policies see it: backslashes with an escape, percent signs without where that cannot be mistaken."""
+    return _PERCENT.sub(b"%", spelled.replace(b"\\", b"%5C"))
 
 
 def canonical_pattern(pattern: str) -> str:
@@ -76,7 +80,16 @@ def decode(path: bytes) -> bytes:
 
 def decode_all_but_slashes(path: bytes) -> bytes:
     """The same, by an app that takes segments apart first."""
-    return _RESERVED_ESCAPE.sub(lambda match: bytes((int(match[0][1:], 16),)), path) if b"%" in path else path
+    return _NEEDLESS.sub(_octet, path) if b"%" in path else path
+
+
+def decode_unreserved(path: bytes) -> bytes:
+    """What every escape means alike, by an app that normalizes (RFC 3986 section 6.2.2.2)."""
+    return _UNRESERVED.sub(_octet, path) if b"%" in path else path
+
+
+def _octet(match: re.Match[bytes]) -> bytes:
+    return bytes((int(match[0][1:], 16),))
 
 
 def decode_slashes(path: bytes) -> bytes:
@@ -148,6 +161,7 @@ _STEPS: Final[tuple[Step, ...]] = (
     turn_backslashes,
     decode,
     decode_all_but_slashes,
+    decode_unreserved,
     decode_slashes,
     cut_parameters,
     cut_query,
@@ -156,7 +170,7 @@ _STEPS: Final[tuple[Step, ...]] = (
 
 def readings(path: bytes) -> tuple[bytes, ...]:
     """Every reading of a path, its own first; none when there are more than anybody means."""
-    first = _written(path)
+    first = _spell(path)
     found = {first: None}
     waiting = [first]
     while waiting:
@@ -170,7 +184,7 @@ def readings(path: bytes) -> tuple[bytes, ...]:
                 waiting.append(other)
         if len(found) > MAX_READINGS or len(found) * len(first) > max(MAX_READ, len(first)):
             return ()
-    return tuple(dict.fromkeys(map(_plainly, found)))
+    return tuple(dict.fromkeys(map(_shown, found)))
 
 
 @dataclass(slots=True)

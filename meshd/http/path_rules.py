@@ -57,7 +57,8 @@ class PathRules:
         path, below = resolve(path.replace(b"\\", b"/"))
         if self.normalization != "BASE":
             path = merge_slashes(path)
-        head.path, head.forms = canonical(path), PathForms(received, path, path)
+        head.path = path = canonical(path)
+        head.forms = PathForms(received, path, path)
         return "" if below else ABOVE_THE_ROOT
 
     def _refuse(self, head: RequestHead, received: bytes) -> str:

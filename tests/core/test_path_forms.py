@@ -15,6 +15,7 @@ from meshd.core.path_forms import (
     canonical_pattern,
     readings,
     resolve,
+    written,
 )
 
 PATHS = st.lists(st.sampled_from(PIECES), max_size=6).map(lambda parts: b"/" + b"".join(parts))
@@ -58,8 +59,9 @@ def test_a_pattern_is_written_as_readings_are_but_for_what_it_leaves_open():
 def test_no_way_to_read_a_path_is_missing(path):
     found = readings(path)
     if found:
-        assert {canonical(each) for each in enumerate_readings(path)} <= set(found)
-        assert found[0] == canonical(path)
+        assert {written(each) for each in enumerate_readings(path)} <= set(found)
+        assert found[0] == written(path)
+        assert canonical(path) in found
 
 
 @given(PATHS)
@@ -71,6 +73,10 @@ def test_what_an_app_makes_of_one_reading_is_a_reading(path):
 @pytest.mark.parametrize("path", [b"/", b"/a/b.c", b"/a%20b", b"/items[0]", b"/.well-known/x", b"/%2561", b"/%c3%a9"])
 def test_a_path_that_all_apps_read_alike_has_one_reading(path):
     assert readings(path) == (canonical(path),)
+
+
+def test_an_escape_that_is_not_needed_is_decoded_or_not():
+    assert readings(b"/%61") == (b"/%61", b"/a")
 
 
 def test_a_path_that_nobody_means_has_no_readings():

@@ -366,6 +366,9 @@ def test_no_policy_is_more_open_than_its_strictest_reading(rules, path):
         ({"paths": ["/api/group%2Fproject", "/api/group/project"]}, "ALLOW", b"/api/group%2fproject", True),
         ({"paths": ["/items[0]"]}, "ALLOW", b"/items%5b0%5d", True),
         ({"paths": ["/a b"]}, "DENY", b"/a%20b", False),
+        ({"paths": ["/a%20b"]}, "ALLOW", b"/a%20b", True),
+        ({"paths": ["/admin"]}, "ALLOW", b"/%61dmin", False),
+        ({"paths": ["/admin*"]}, "DENY", b"/%61dmin", False),
     ],
 )
 def test_a_path_is_allowed_if_every_reading_is(operation, action, path, allowed):

@@ -7,7 +7,7 @@ from support.path_readings import PIECES
 
 from meshd.core.errors import ProtocolError
 from meshd.core.head import RequestHead
-from meshd.core.path_forms import canonical
+from meshd.core.path_forms import written
 from meshd.http.path_rules import AS_THEY_COME, PathRules
 from meshd.http.target import ABOVE_THE_ROOT, read_path
 
@@ -35,7 +35,7 @@ def test_a_path_goes_on_byte_for_byte(path, inbound):
         assert head.forwarded_path == path
     assert head.received_path == path
     if head.readings:
-        assert canonical(head.forwarded_path) in head.readings
+        assert written(head.forwarded_path) in head.readings
 
 
 @pytest.mark.parametrize(
@@ -59,15 +59,15 @@ def test_only_toward_the_app_are_dot_segments_resolved(path, inbound, outbound):
     ("normalization", "forwarded"),
     [
         ("NONE", b"/a//./b%2F%2e%2e\\c"),
-        ("BASE", b"/a//b%2F%2e%2e/c"),
-        ("MERGE_SLASHES", b"/a/b%2F%2e%2e/c"),
+        ("BASE", b"/a//b%2F../c"),
+        ("MERGE_SLASHES", b"/a/b%2F../c"),
         ("DECODE_AND_MERGE_SLASHES", b"/a/c"),
     ],
 )
 def test_what_is_normalized_goes_on_and_is_judged(normalization, forwarded):
     head, _ = settle(b"/a//./b%2F%2e%2e\\c", PathRules(normalization, inbound=True))
     assert head.forwarded_path == forwarded
-    assert head.readings[0] == canonical(forwarded)
+    assert head.readings[0] == written(forwarded)
     assert head.received_path == b"/a//./b%2F%2e%2e\\c"
 
 
