@@ -63,11 +63,12 @@ Placed: TypeAlias = tuple[Piece, int, Piece]  # a piece, and the same so many li
 class Pieces:
     """What was read before. One that is forgotten costs time, and nothing else."""
 
-    __slots__ = ("_known", "_models", "_next_known", "_next_models", "_next_placed", "_placed", "read")
+    __slots__ = ("_cuts", "_known", "_models", "_next_known", "_next_models", "_next_placed", "_placed", "read")
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, bytes], Piece] = {}
         self._models: dict[bytes, Resource] = {}
+        self._cuts: dict[str, tuple[bytes, list[bytes]]] = {}  # files as they were, and their pieces
         self._next_known: dict[tuple[str, bytes], Piece] = {}
         self._next_models: dict[bytes, Resource] = {}
         self._placed: dict[tuple[str, bytes], Placed] = {}
@@ -83,6 +84,9 @@ class Pieces:
         self._known = self._next_known if whole else self._known | self._next_known
         self._models = self._next_models if whole else self._models | self._next_models
         self._placed = self._next_placed if whole else self._placed | self._next_placed
+        files = {file for file, _ in self._known}
+        for file in self._cuts.keys() - files:
+            del self._cuts[file]
 
     def of(self, file: Path) -> Piece:
         """What a file says, or what is wrong with it."""
@@ -90,7 +94,9 @@ class Pieces:
         if isinstance(content, Problem):
             return Piece(problems=(content,))
         whole = self._known.get((str(file), content))
-        parts = _cut(content)
+        cut = self._cuts.get(str(file))
+        parts = cut[1] if cut is not None and cut[0] == content else _cut(content)
+        self._cuts[str(file)] = content, parts
         if whole is not None:
             self._keep_parts(str(file), parts)
             return self._keep(str(file), content, whole)

@@ -59,7 +59,7 @@ class Workloads:
         self._hints = Hints()
         seen: set[tuple[str, tuple[tuple[str, str], ...], bool]] = set()
         for each in known:
-            labels = tuple(sorted(each.labels.items()))
+            labels = tuple(each.labels.items()) if len(each.labels) == 1 else tuple(sorted(each.labels.items()))
             if (each.namespace, labels, each.exact) in seen:
                 continue
             seen.add((each.namespace, labels, each.exact))
