@@ -6,7 +6,7 @@ means "none" writes a List without items. A folder without a file is no mistake 
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def load_policies(paths: Sequence[Path], pieces: Pieces | None = None) -> Docume
     pieces = pieces if pieces is not None else Pieces()
     files, problems = find_files(paths)
     entries: list[Entry] = []
-    empty_lists: set[str] = set()
+    empty_lists: dict[str, Path] = {}
     pieces.begin()
     for file in files:
         piece = pieces.of(file)
@@ -35,12 +35,13 @@ def load_policies(paths: Sequence[Path], pieces: Pieces | None = None) -> Docume
             problems.append(_empty(file))
         problems += piece.problems
         entries += piece.entries
-        empty_lists |= piece.empty_lists
+        empty_lists |= dict.fromkeys(piece.empty_lists, file)
     problems += _duplicates(document for document, _ in entries)
     pieces.end(whole=not count_errors(problems))
     if count_errors(problems):
         raise ConfigError(problems)
     problems += _without_files(paths, files)
+    problems += _contradicted(empty_lists, entries)
     read = _collect(entries, problems)
     return replace(read, files=tuple(map(str, files)), empty_lists=frozenset(empty_lists))
 
@@ -56,6 +57,16 @@ def _without_files(paths: Sequence[Path], files: Sequence[Path]) -> Iterator[Pro
     for path in paths:
         if path.is_dir() and os.path.realpath(path) not in held:
             yield Problem("warning", "file", str(path), expected="no document is in this folder")
+
+
+def _contradicted(empty_lists: Mapping[str, Path], entries: Iterable[Entry]) -> Iterator[Problem]:
+    """Lists that say there is none of a kind of which there is one."""
+    kinds = {document.model.kind: document for document, _ in entries} if empty_lists else {}
+    for kind, file in empty_lists.items():
+        if kind in kinds:
+            expected = f"an empty {kind}List says that there is none, and there is {kinds[kind].title}"
+            remedy = f"remove it: it does not excuse the loss of the last {kind}"
+            yield Problem("warning", "value", str(file), expected=expected, suggestion=remedy)
 
 
 def _duplicates(documents: Iterable[Document[Resource]]) -> Iterator[Problem]:

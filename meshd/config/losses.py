@@ -71,7 +71,7 @@ def _emptied(
     held = deepest | {str(folder) for each in deepest for folder in Path(each).parents}
     by_folder: dict[str, list[str]] = {}
     for each in lost:
-        for folder in map(str, Path(each.file).parents):
+        for folder in map(str, (Path(each.file), *Path(each.file).parents)):  # a mount may make a folder of a file
             if folder not in held and _is_below(folder, named):
                 by_folder.setdefault(folder, []).append(each.title)
     for folder, titles in sorted(by_folder.items()):

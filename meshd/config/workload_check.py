@@ -86,6 +86,10 @@ class Workloads:
         """The namespace that may be meant."""
         return self._hints.nearest(given, self.namespaces)
 
+    def has_label(self, namespace: str, key: str) -> bool:
+        """Whether any has a label of that name."""
+        return key in self._values.get(namespace, {})
+
     def nearest_label(self, namespace: str, key: str, value: str) -> str:
         """What a label may have been meant to be; nothing when it is one that somebody has."""
         labels = self._values.get(namespace, {})
@@ -161,7 +165,8 @@ def _selects_nobody(
     for key, value in selector.match_labels.items():
         hint = known.nearest_label(here, key, value)
         if hint:
-            yield warning(policy, (*at, key), NOWHERE, hint, repr(value))
+            given = value if known.has_label(here, key) else key
+            yield warning(policy, (*at, key), NOWHERE, hint, repr(given))
             return
     elsewhere = sorted({each.namespace for each in known.selected(ANYWHERE, selector)})
     hint = f"there is one in namespace {elsewhere[0]!r}" if elsewhere else ""

@@ -111,6 +111,16 @@ def test_a_folder_within_that_was_emptied_is_missed_and_one_that_was_removed_is_
     assert served.reload()
 
 
+def test_a_folder_in_the_place_of_a_file_is_no_deletion(served):
+    """What containers make of a mount whose file is not there."""
+    file = served.write("policies/deny.yaml", DENY % "second")
+    assert served.reload()
+    file.unlink()
+    file.mkdir()
+    assert not served.reload()
+    assert f"{file}: the folder holds no document any more" in served.refused
+
+
 def test_what_moved_is_not_lost(served):
     served.write("services/allow.yaml", (served.root / "policies" / "allow.yaml").read_text())
     (served.root / "policies" / "allow.yaml").unlink()
@@ -209,6 +219,9 @@ def test_a_list_that_stood_beside_policies_never_spoke_of_them(served, kind):
     (served.root / "policies" / "allow.yaml").rename(served.root / "aside")
     assert not served.reload()
     assert "the last AuthorizationPolicy is gone" in served.refused
+    warned = [each.expected for each in served.documents.problems]
+    told = "an empty AuthorizationPolicyList says that there is none, and there is AuthorizationPolicy default/first"
+    assert warned == ([told] if kind else [])
     (served.root / "aside").rename(served.root / "policies" / "allow.yaml")
     assert served.reload()
     (served.root / "policies" / "allow.yaml").write_text("kind: PeerAuthenticationList\nitems: []\n")

@@ -41,8 +41,12 @@ def found(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "field", "said"),
     [
-        ("{app: ordres}", "app", "did you mean 'orders'?"),
-        ("{ap: orders}", "ap", "did you mean 'app'?"),
+        (
+            "{app: ordres}",
+            "app",
+            "got 'ordres', selects no workload that is known here: the policy does not act; did you",
+        ),
+        ("{ap: orders}", "ap", "got 'ap', selects no workload that is known here: the policy does not act; did you"),
         ("{app: Orders}", "app", "did you mean 'orders'?"),
         ("{app: orders, tier: bakc}", "tier", "did you mean 'back'?"),
         ("{app: revews}", "app", "did you mean 'reviews'?"),
