@@ -36,6 +36,7 @@ from meshd.filters.base import Scope
 from meshd.filters.strings import (
     BytesTest,
     compile_hosts,
+    compile_names,
     compile_paths,
     compile_string,
     compile_strings,
@@ -183,6 +184,8 @@ def _condition(condition: Condition, namespace: str, scope: Scope, *, deny: bool
         else:
             path = claim_path(key)
             yield from _of_token(names, (wanted, unwanted), compile_strings, lambda x: look_claim(x, path))
+    elif key == "connection.sni":
+        yield from _named(key, wanted, unwanted, compile_names, look_server_name)
     else:
         yield from _named(key, wanted, unwanted, compile_strings, LOOKS.get(key, look_nothing))
 
@@ -292,7 +295,6 @@ _IN_BRACKETS = re.compile(r"\[([^\[\]]+)\]")
 LOOKS = {
     "source.namespace": look_namespace,
     "source.trustDomain": look_trust_domain,
-    "connection.sni": look_server_name,
 }
 
 

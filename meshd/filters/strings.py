@@ -31,6 +31,11 @@ def compile_strings(patterns: tuple[str, ...]) -> BytesTest:
     return lambda given: given in exact or any(test(given) for test in others)
 
 
+def compile_names(patterns: tuple[str, ...]) -> BytesTest:
+    """As `compile_strings`, of a DNS name in lower case."""
+    return compile_strings(tuple(pattern.lower() for pattern in patterns))
+
+
 def compile_paths(patterns: tuple[str, ...]) -> BytesTest:
     """As `compile_strings`, and `{*}` stands for one segment, `{**}` for any number of them. Both pattern and path are
     written canonically."""

@@ -194,7 +194,7 @@ def peer_of(sock: socket.socket, handshake: Handshake | None) -> Peer:
         service_account=identity.spiffe_id.service_account.encode(),
         trust_domain=identity.spiffe_id.trust_domain.encode(),
         fingerprint=identity.fingerprint,
-        server_name=name.decode("latin-1") if name else "",
+        server_name=name.decode("latin-1").lower() if name else "",
         tls=connection.get_protocol_version_name(),
         local_address=local,
         local_port=local_port,

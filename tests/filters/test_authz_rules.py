@@ -44,7 +44,7 @@ CONDITIONS = [
     ("source.trustDomain", ["td", "t*", "*"], ["other", "td/ns"]),
     ("destination.ip", ["10.9.9.9", "10.9.0.0/16"], ["10.0.0.1"]),
     ("destination.port", ["8080", "08080"], ["80"]),
-    ("connection.sni", ["web.foo", "*.foo"], ["web"]),
+    ("connection.sni", ["web.foo", "*.foo", "Web.foo", "*.Foo"], ["web"]),
     ("request.auth.principal", [], ["*"]),
     ("request.auth.claims[iss]", [], ["*"]),
     ("request.headers[X-Role]", ["admin", "ad*", "*"], ["Admin", "user"]),
