@@ -52,6 +52,7 @@ class ProxyError(Exception):
         self.details = details
         self.retry = retry
         self.proxy_error = proxy_error  # RFC 9209's type of the cause; empty where the flag tells it (`rescue.py`)
+        self.alert = ""  # of TLS, that the peer sent
         self.told = told  # the reply's body for who may know more than strangers do; empty for the usual one
 
     def __repr__(self) -> str:
@@ -87,9 +88,11 @@ class ProtocolError(ProxyError):
 class StreamBroken(Exception):
     """The socket or TLS session under a stream is of no more use; whoever waits on it says whose fault that is.
 
-    `unsent` is true when it broke before one octet of the data at hand was written.
+    `unsent` is true when it broke before one octet of the data at hand was written. `alert` is the TLS alert that ended
+    it, in the words of RFC 8446; empty for none.
     """
 
-    def __init__(self, reason: str, *, unsent: bool = False) -> None:
+    def __init__(self, reason: str, *, unsent: bool = False, alert: str = "") -> None:
         super().__init__(reason)
         self.unsent = unsent
+        self.alert = alert

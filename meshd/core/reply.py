@@ -21,4 +21,5 @@ class Reply:
     content_type: bytes = b"text/plain"
     verbatim: bool = False  # the body is somebody else's: not an octet is added
     unprocessed: bool = False  # nothing of the request reached the app: safe to send again, whatever its method
+    alert: str = ""  # of TLS, that the next hop sent
     grpc_status: int | None = None  # when a policy knows better than the table of HTTP statuses

@@ -39,6 +39,8 @@ def proxy_status(reply: Reply, name: bytes, *, stranger: bool) -> bytes:
     cause = " ".join(part for part in (reply.flag, reply.details) if part)
     if stranger:
         return member
+    if reply.alert:  # RFC 9209 section 2.3.15
+        member += b"; alert-message=" + quote(reply.alert.encode("ascii", "replace"))
     if reply.unprocessed:
         member += b"; " + UNPROCESSED
     if not cause:

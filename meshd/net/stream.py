@@ -8,17 +8,21 @@ reader and one writer at a time. Errors of the socket and of OpenSSL become `Str
 
 import select
 import socket
-from typing import Protocol
 
 from OpenSSL import SSL
 from OpenSSL._util import ffi, lib
 
 from meshd.core.errors import StreamBroken
 from meshd.core.tls_session import TlsSession
+from meshd.identity.credentials import Credentials
 from meshd.identity.peer import PeerIdentity
 from meshd.net import wait
+from meshd.net.byte_stream import Bytes, Stream
 from meshd.net.ends import has_hung_up, is_orphan, look
 from meshd.net.sockets import acknowledge
+from meshd.net.tls_errors import alert_of, describe
+
+__all__ = ["CHUNK", "PlainStream", "Stream", "TlsStream", "identity_of", "session_of"]
 
 CHUNK = 81920  # octets collected at most by one `receive`: a body of 64 KiB and its head come in one
 RECORD = 16384  # the most that one TLS record holds (RFC 8446 section 5.1)
@@ -27,61 +31,15 @@ RECORD = 16384  # the most that one TLS record holds (RFC 8446 section 5.1)
 _BUFFER = memoryview(bytearray(CHUNK))
 _INCOMING = ffi.from_buffer(_BUFFER)
 
-Bytes = bytes | bytearray | memoryview
-
-
-class Stream(Protocol):
-    """What the data path needs of a connection."""
-
-    fd: int
-    quick_ack: bool  # whether `acknowledge` does anything
-
-    async def receive(self) -> bytes:
-        """Wait for bytes and return what is there, `CHUNK` at most; empty at the peer's orderly end."""
-
-    async def send(self, data: Bytes) -> None:
-        """Write everything."""
-
-    async def send_eof(self) -> None:
-        """Say that nothing more will be written; reading goes on."""
-
-    def acknowledge(self) -> None:
-        """Have the kernel acknowledge what came at once, where `quick_ack` says so: for who reads a message that is not
-        whole yet, because its sender may wait for that before it sends the rest."""
-
-    def is_gone(self) -> bool:
-        """Whether the peer has closed or reset, even while bytes of it wait unread. One cheap system call."""
-
-    def has_left(self) -> bool:
-        """Whether nobody is there any more to hear an answer: the peer has reset, or closed, as far as can be told.
-        One that has only ended its own direction is there."""
-
-    def has_news(self) -> bool:
-        """Whether bytes wait unread, or the peer has closed or reset. One cheap system call."""
-
-    def is_stale(self) -> bool:
-        """Whether an idle connection has ended or has received bytes nobody asked for. One cheap system call."""
-
-    def is_quiet(self) -> bool:
-        """Whether an idle connection is known to be neither, as of the last turn of the event loop. No system call."""
-
-    def close(self) -> None:
-        """Close at once; TLS says close_notify if the kernel has room for it. After large writes: `send_eof` first."""
-
-    def interrupt(self, reason: str) -> None:
-        """Wake whoever waits on this stream with `StreamBroken(reason)`, but leave it open for a last word."""
-
-    def abort(self, reason: str) -> None:
-        """Close at once and wake whoever waits on this stream with `StreamBroken(reason)`."""
-
 
 class PlainStream:
     """TCP or a unix socket as it is."""
 
-    __slots__ = ("_reason", "fd", "quick_ack", "sock")
+    __slots__ = ("_reason", "alert", "fd", "quick_ack", "sock")
 
     def __init__(self, sock: socket.socket, *, quick_ack: bool = False) -> None:
         self.sock = sock
+        self.alert = ""
         self.quick_ack = quick_ack
         self.fd = sock.fileno()
         self._reason = "closed"
@@ -188,7 +146,19 @@ class TlsStream:
     call; whatever does not simply succeed goes through those methods' own judge.
     """
 
-    __slots__ = ("_reason", "_seen", "_ssl", "connection", "fd", "identity", "quick_ack", "session", "sock")
+    __slots__ = (
+        "_reason",
+        "_seen",
+        "_ssl",
+        "alert",
+        "connection",
+        "credentials",
+        "fd",
+        "identity",
+        "quick_ack",
+        "session",
+        "sock",
+    )
 
     def __init__(
         self,
@@ -201,6 +171,8 @@ class TlsStream:
         self.identity = identity  # what the peer proved
         self.session = session  # that, and what was agreed on, for those who tell of it
         self.quick_ack = False
+        self.credentials: Credentials | None = None  # ours
+        self.alert = ""  # that the peer has sent, in the words of RFC 8446 section 6
         self.connection = connection
         self.fd = sock.fileno()
         self._ssl = connection._ssl  # noqa: SLF001  # alive as long as `connection`
@@ -343,7 +315,8 @@ class TlsStream:
             self.connection.recv(1)
         except SSL.WantReadError:
             return False
-        except (SSL.Error, OSError):
+        except (SSL.Error, OSError) as error:
+            self.alert = self.alert or alert_of(error)
             return True
         return True
 
@@ -372,7 +345,18 @@ class TlsStream:
     def _broken(self, error: Exception, *, unsent: bool = False) -> StreamBroken:
         if self.fd < 0 or isinstance(error, wait.Closed):
             return StreamBroken(self._reason, unsent=unsent)
-        return StreamBroken(describe(error), unsent=unsent)
+        if not isinstance(error, SSL.Error) or isinstance(error, SSL.SysCallError):
+            error = self._last_word() or error
+        self.alert = self.alert or alert_of(error)
+        return StreamBroken(describe(error), unsent=unsent, alert=self.alert)
+
+    def _last_word(self) -> Exception | None:
+        """What a peer that has gone said before: an alert may wait unread behind a reset."""
+        try:
+            self.connection.recv(1)
+        except (SSL.Error, OSError) as error:
+            return error if alert_of(error) else None
+        return None
 
     def __repr__(self) -> str:
         return f"<TlsStream fd {self.fd} {self.connection.get_cipher_name()}>"
@@ -386,12 +370,3 @@ def identity_of(stream: Stream) -> PeerIdentity | None:
 def session_of(stream: Stream) -> TlsSession | None:
     """What the handshake showed; None without TLS."""
     return stream.session if isinstance(stream, TlsStream) else None
-
-
-def describe(error: Exception) -> str:
-    """One line for people out of what OpenSSL and the socket raise."""
-    if isinstance(error, SSL.SysCallError):
-        return "connection reset" if error.args and error.args[0] not in (-1, 0) else "ended without close_notify"
-    if isinstance(error, SSL.Error) and error.args and error.args[0]:
-        return "; ".join(reason for *_, reason in error.args[0]) or "TLS failure"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

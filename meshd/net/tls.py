@@ -10,52 +10,32 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from OpenSSL._util import lib
 from OpenSSL.crypto import X509
 
 from meshd.core.peer import Peer
 from meshd.core.tls_session import TlsSession
-from meshd.identity.certificate import IdentityError, PeerIdentity, verify_peer
+from meshd.identity.certificate import IdentityError, PeerIdentity
 from meshd.identity.credentials import Credentials
 from meshd.net import wait
-from meshd.net.stream import TlsStream, describe
+from meshd.net.stream import TlsStream
+from meshd.net.sweep import SocketDeadline
+from meshd.net.tls_errors import describe
+from meshd.net.verify import Verification, on_verify
 
 # AES-128-GCM first: it is what every processor with AES instructions does fastest. The others for peers that insist.
 CIPHERSUITES = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 GROUPS = b"X25519MLKEM768:X25519:P-256"
 H2 = b"h2"  # identifiers of ALPN (RFC 7301)
 HTTP1 = b"http/1.1"
+LINGER_TIME = 1.0  # seconds for a peer that is refused to read why
+LINGER_OCTETS = 262_144
+UNEXPECTED_MESSAGE = b"\x15\x03\x03\x00\x02\x02\x0a"  # a fatal alert, unprotected (RFC 8446 section 6)
 MAX_DEPTH = 5  # certificates between leaf and root; a longer chain is work for nothing
 
 # Missing from pyOpenSSL's names; the values are those of the library itself.
 MODES = lib.SSL_MODE_RELEASE_BUFFERS | lib.SSL_MODE_ENABLE_PARTIAL_WRITE | lib.SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
-
-# X509_V_ERR_* of openssl/x509_vfy.h, in the words of our log.
-VERIFY_ERRORS = {
-    2: "issuer-unknown",
-    3: "crl-missing",
-    7: "bad-signature",
-    9: "not-yet-valid",
-    10: "expired",
-    12: "crl-expired",
-    18: "self-signed",
-    19: "issuer-unknown",
-    20: "issuer-unknown",
-    21: "issuer-unknown",
-    22: "chain-too-long",
-    23: "revoked",
-    24: "issuer-not-a-ca",
-    25: "path-length",
-    26: "wrong-purpose",
-    34: "unknown-critical-extension",
-    47: "outside-name-constraints",
-    48: "inside-excluded-names",
-    66: "key-too-small",
-    68: "digest-too-weak",
-    79: "issuer-not-a-ca",
-}
 
 
 class Mode(Enum):
@@ -70,9 +50,10 @@ class HandshakeFailed(Exception):
     """No session. `code` is stable and short; the text is for people. `certificate` tells whether identity was at
     fault."""
 
-    def __init__(self, code: str, text: str, *, certificate: bool) -> None:
+    def __init__(self, code: str, text: str, *, certificate: bool, claimed: str = "") -> None:
         super().__init__(f"{code}: {text}")
         self.code = code
+        self.claimed = claimed  # who the peer says it is; nobody has vouched for it
         self.certificate = certificate
 
 
@@ -105,11 +86,11 @@ class TlsIdentity:
 
         self._server.set_alpn_select_callback(choose)
 
-    async def accept(self, sock: socket.socket) -> Handshake:
-        """Be the server. Raises `HandshakeFailed`; the socket is closed then."""
+    async def accept(self, sock: socket.socket, limit: SocketDeadline | None = None) -> Handshake:
+        """Be the server. Raises `HandshakeFailed`; the socket is closed then, after a moment if it has a `limit`."""
         connection = SSL.Connection(self._server, sock)
         connection.set_accept_state()
-        return await self._shake(sock, connection, patient=True)
+        return await self._shake(sock, connection, patient=True, limit=limit)
 
     async def connect(
         self, sock: socket.socket, server_name: str, expected: frozenset[str], offer: tuple[bytes, ...] = (HTTP1,)
@@ -143,10 +124,18 @@ class TlsIdentity:
         """Of our own identity."""
         return self.credentials.spiffe_id.trust_domain
 
-    async def _shake(self, sock: socket.socket, connection: SSL.Connection, *, patient: bool = False) -> Handshake:
-        """The handshake; if `patient`, each of its steps when everybody else had a turn."""
-        failures: list[str] = []
-        connection.set_app_data(failures)
+    async def _shake(
+        self,
+        sock: socket.socket,
+        connection: SSL.Connection,
+        *,
+        patient: bool = False,
+        limit: SocketDeadline | None = None,
+    ) -> Handshake:
+        """The handshake; if `patient`, each of its steps when everybody else had a turn. With a `limit` on the socket a
+        peer that is refused is left a moment to read why."""
+        verification = Verification(self._bundle)
+        connection.set_app_data(verification)
         try:
             while True:
                 try:
@@ -158,19 +147,36 @@ class TlsIdentity:
                         await wait.turn()
                 except SSL.WantWriteError:
                     await wait.writable(sock.fileno())
-            chain = connection.get_verified_chain(as_cryptography=True) or ()
-            identity = verify_peer([cert.public_bytes(Encoding.DER) for cert in chain], self._bundle, wait.wall_clock())
-        except IdentityError as error:
-            _refuse(sock, connection)
-            raise HandshakeFailed(error.code, str(error), certificate=True) from error
         except (SSL.Error, OSError, wait.Closed) as error:
-            _refuse(sock, connection)
-            raise _explain(error, failures) from error
+            if verification.crash is not None:
+                _close(sock, connection)
+                raise verification.crash from error
+            failed = _explain(error, verification)
+            if limit is not None and not isinstance(error, wait.Closed):
+                limit.deadline = min(limit.deadline, wait.now() + LINGER_TIME)
+                if failed.code == "plaintext":
+                    _send_alert(sock)
+                await linger(sock)
+            _close(sock, connection)
+            raise failed from error
         except BaseException:
             wait.close(sock)
             raise
+        identity = verification.identity
+        if identity is None:
+            wait.close(sock)
+            raise AssertionError("a handshake that nobody judged")
         stream = TlsStream(sock, connection, identity, _session(connection, identity))
+        stream.credentials = self.credentials
         return Handshake(stream, identity, stream.protocol)
+
+
+def _send_alert(sock: socket.socket) -> None:
+    """Tell a client that speaks something else what is spoken here; OpenSSL closes without a word."""
+    try:
+        sock.send(UNEXPECTED_MESSAGE)
+    except OSError:
+        pass  # it has left
 
 
 def is_expected(uri: str, expected: Collection[str]) -> bool:
@@ -250,7 +256,8 @@ def _context(credentials: Credentials) -> SSL.Context:
         raise AssertionError("a context without a certificate store")
     for root in credentials.bundle.roots:
         store.add_cert(X509.from_cryptography(root))
-    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _note_failure)
+    mode = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
+    lib.SSL_CTX_set_verify(context._context, mode, on_verify)  # noqa: SLF001  # pyOpenSSL's own cannot say which alert
     context.set_verify_depth(MAX_DEPTH)
     return context
 
@@ -262,15 +269,7 @@ def _set_groups(context: SSL.Context) -> None:
         lib.SSL_CTX_set1_curves_list(pointer, b"X25519:P-256")
 
 
-def _note_failure(connection: SSL.Connection, _certificate: object, error: int, depth: int, ok: int) -> bool:
-    """OpenSSL's verdict on each certificate stands; what failed is kept for the log."""
-    if not ok:
-        failures = connection.get_app_data()
-        failures.append(f"{VERIFY_ERRORS.get(error, f'openssl-{error}')} at depth {depth}")
-    return bool(ok)
-
-
-def _refuse(sock: socket.socket, connection: SSL.Connection) -> None:
+def _close(sock: socket.socket, connection: SSL.Connection) -> None:
     try:
         connection.shutdown()
     except (SSL.Error, OSError):
@@ -279,11 +278,31 @@ def _refuse(sock: socket.socket, connection: SSL.Connection) -> None:
         wait.close(sock)
 
 
-def _explain(error: Exception, failures: list[str]) -> HandshakeFailed:
+async def linger(sock: socket.socket) -> None:
+    """Let a peer that is refused read why: what it still sends is read and thrown away, or closing would reset the
+    connection and the alert with it. Whoever calls has a deadline on the socket."""
+    octets = 0
+    try:
+        sock.shutdown(socket.SHUT_WR)
+        while octets < LINGER_OCTETS:
+            await wait.readable(sock.fileno())
+            data = sock.recv(16384)
+            if not data:
+                return
+            octets += len(data)
+    except (OSError, wait.Closed):
+        return
+
+
+def _explain(error: Exception, verification: Verification) -> HandshakeFailed:
     """Which of the many ways a handshake failed."""
-    if failures:
-        code = failures[0].split(" ", 1)[0]
-        return HandshakeFailed(code, f"the peer's certificate is not accepted: {failures[0]}", certificate=True)
+    if verification.refusal is not None:
+        refusal = verification.refusal
+        return HandshakeFailed(refusal.code, str(refusal), certificate=True, claimed=verification.claimed)
+    if verification.failures:
+        code = verification.failures[0].split(" ", 1)[0]
+        text = f"the peer's certificate is not accepted: {verification.failures[0]}"
+        return HandshakeFailed(code, text, certificate=True, claimed=verification.claimed)
     if isinstance(error, wait.Closed):
         return HandshakeFailed("timeout", "the handshake took too long", certificate=False)
     text = describe(error) if isinstance(error, SSL.Error) else str(error)

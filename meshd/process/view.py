@@ -9,6 +9,7 @@ from meshd import __version__
 from meshd.admin.state import AdminState
 from meshd.config.model import Resource
 from meshd.core.cells import Key
+from meshd.identity.own import own_fault
 from meshd.process.board import Board, Status
 from meshd.process.intake import Intake, gauge
 from meshd.process.known_services import KnownServices
@@ -83,6 +84,8 @@ class View:
             left = credentials.remaining(self._wall())
             if left <= 0:
                 return False, "the certificate has expired"
+            if fault := own_fault(credentials, self._wall()):
+                return False, f"the certificate {fault}"
             if credentials.is_due(self._wall(), 1 - EXPIRES_SOON):
                 notes.append(f"the certificate expires in {left:.0f} s")
         return True, "; ".join(["ready", *notes])

@@ -20,6 +20,7 @@ from meshd.http.grpc import begin_rpc, is_grpc
 from meshd.http.limits import REQUEST_LIMITS, Limits
 from meshd.http.render import render_reply
 from meshd.net import wait
+from meshd.net.tls import HandshakeFailed
 from meshd.proxy.rescue import LOOPED, NO_CONNECT, NO_ROUTE, malformed
 from meshd.routing.nearest import nearest
 from meshd.snapshot import Plan
@@ -101,6 +102,16 @@ class Listener:
         exchange = Exchange(seen, peer, now, inbound=self.plan.inbound)
         exchange.listener = self.plan.name
         exchange.request_id = new_request_id()
+        return exchange
+
+    def begin_refused(self, address: str, error: HandshakeFailed) -> Exchange:
+        """An exchange that never was, for a connection that was not let in, so that it is in the records."""
+        exchange = self.begin_unparsed(Peer(address), wait.now(), RequestHead(b"-", b"-", b""))
+        exchange.flag(flags.DOWNSTREAM_PROTOCOL)
+        exchange.details = f"tls_handshake_failed{{{error}}}"
+        if error.claimed:
+            exchange.note("claimed_identity", error.claimed)
+        exchange.ended = exchange.started
         return exchange
 
     def connect(self, exchange: Exchange) -> Reply | None:

@@ -63,7 +63,9 @@ def rescue(error: ProxyError, attempts: Sequence[Attempt] = ()) -> Reply:
     unprocessed = error.retry in UNPROCESSED and all(attempt.resend in UNPROCESSED for attempt in attempts)
     body = BODIES.get(error.status, b"error")
     told = error.told.encode("utf-8", "replace")
-    return Reply(error.status, error.flag, error.details, kind, body=body, told=told, unprocessed=unprocessed)
+    return Reply(
+        error.status, error.flag, error.details, kind, body=body, told=told, unprocessed=unprocessed, alert=error.alert
+    )
 
 
 def malformed(details: str) -> Reply:

@@ -306,9 +306,10 @@ class Server:
             stream, peer = await self._open(listener, sock, client)
         except HandshakeFailed as error:
             if not client.given_up:
-                self._recorder.refused(listener.plan.name, error.code)
+                self._recorder.refused(listener.plan.name, error.code, listener.begin_refused(client.network, error))
                 kind = {"kind": f"{client.network} {error.code}"}
-                log.warning("%s refused a connection: %s", listener.plan.name, error, extra=kind)
+                who = f"{client.network} ({error.claimed})" if error.claimed else client.network
+                log.warning("%s refused a connection from %s: %s", listener.plan.name, who, error, extra=kind)
             return
         except OSError:
             wait.close(sock)  # gone before it said anything
@@ -366,7 +367,7 @@ class Server:
             await wait.turn()
             self.clients.shake(client)
             try:
-                handshake = await identity.accept(sock)
+                handshake = await identity.accept(sock, limit)
             finally:
                 self.clients.shaken(client)
         except wait.Closed as error:

@@ -76,10 +76,24 @@ class Series:
         return f"<Series {dict(self.labels)} {self.count}>"
 
 
+REFUSED_EVERY: Final = 0.1  # seconds between two records of refused connections
+
+
 class Recorder:
     """One worker's."""
 
-    __slots__ = ("_batch", "_calls", "_oldest", "_send", "_series", "_shown", "cells", "clock_offset", "keep_all")
+    __slots__ = (
+        "_batch",
+        "_calls",
+        "_oldest",
+        "_refused_at",
+        "_send",
+        "_series",
+        "_shown",
+        "cells",
+        "clock_offset",
+        "keep_all",
+    )
 
     def __init__(self, cells: Cells, send: Send, clock_offset: float, *, keep_all: bool) -> None:
         self.cells = cells
@@ -90,6 +104,7 @@ class Recorder:
         self._calls: dict[CallKey, Calls] = {}
         self._batch: list[Row] = []
         self._oldest = 0.0
+        self._refused_at = float("-inf")
         self._shown: set[Key] = set()
 
     def finish(self, exchange: Exchange, now: float) -> None:
@@ -148,9 +163,13 @@ class Recorder:
         if is_sampled or self.keep_all or reply is not None or exchange.flags:
             self._keep(exchange, now)
 
-    def refused(self, listener: str, code: str) -> None:
-        """Count a connection that was not let in; there is no exchange to tell of it."""
+    def refused(self, listener: str, code: str, exchange: Exchange | None = None) -> None:
+        """Count a connection that was not let in. No exchange came of it; `exchange` stands for it in the records, a
+        few a second at most: whoever is refused may come as often as it likes."""
         self.cells.add("meshd.connections.refused", (("meshd.listener", listener), ("error.type", code)))
+        if exchange is not None and exchange.started >= self._refused_at + REFUSED_EVERY:
+            self._refused_at = exchange.started
+            self._keep(exchange, exchange.started)
 
     def gave_way(self, listener: str, state: str) -> None:
         """Count a connection that was ended to make room for another."""

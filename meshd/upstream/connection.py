@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from meshd.core.errors import UpstreamError
 from meshd.core.head import Headers, RequestHead, ResponseHead
 from meshd.core.tls_session import TlsSession
 from meshd.http.events import End
@@ -56,6 +57,10 @@ class Connection(Protocol):
     uses: int  # exchanges it has carried
     protocol: bytes  # b"http/1.1" or b"h2"
     tls: TlsSession | None  # what its handshake showed; None without TLS
+
+    @property
+    def refusal(self) -> UpstreamError | None:
+        """That the peer refused us when our side of the handshake was done already; None when it did not."""
 
     @property
     def streams(self) -> int:

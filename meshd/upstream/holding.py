@@ -15,6 +15,7 @@ ROUNDS_BEFORE_HOLD: Final = 2  # one lost SYN holds nobody
 HOLD_MAX: Final = 3.0  # seconds
 HOLD_LEAST: Final = 0.05  # below it a failed dial costs less than a wrong answer
 DOUBLINGS_MAX: Final = 10
+OF_TLS_LEAST: Final = 0.5  # seconds: who is refused will be again, however quickly
 # What stays the error's type while an endpoint is held: nobody but an operator mends it.
 OF_TLS: Final = frozenset(
     {proxy_errors.TLS_CERTIFICATE_ERROR, proxy_errors.TLS_ALERT_RECEIVED, proxy_errors.TLS_PROTOCOL_ERROR}
@@ -47,6 +48,8 @@ class Holding:
         if self.failures < ROUNDS_BEFORE_HOLD:
             return False
         hold = min((now - began) * 2 ** (doublings - ROUNDS_BEFORE_HOLD + 1), HOLD_MAX)
+        if error.proxy_error in OF_TLS:
+            hold = max(hold, min(OF_TLS_LEAST * 2 ** (doublings - ROUNDS_BEFORE_HOLD + 1), HOLD_MAX))
         self._hold = hold if hold >= HOLD_LEAST else 0.0
         self.until = now + self._hold
         return self._hold > 0

@@ -11,12 +11,14 @@ from meshd.http.limits import RESPONSE_LIMITS, Limits
 from meshd.identity.peer import PeerIdentity
 from meshd.net import wait
 from meshd.net.stream import Stream, identity_of, session_of
+from meshd.net.verify import alert_in
+from meshd.upstream.refusal import refused
 
 
 class Http1Connection:
     """Carries one exchange at a time; pooled between them."""
 
-    __slots__ = ("born", "codec", "idle_since", "responding", "stream", "tls", "uses")
+    __slots__ = ("born", "codec", "idle_since", "refusal", "responding", "stream", "tls", "uses")
 
     streams: Final = 1  # exchanges at the same time
     protocol: bytes = b"http/1.1"
@@ -28,6 +30,7 @@ class Http1Connection:
         self.born = born
         self.idle_since = born
         self.uses = 0
+        self.refusal: UpstreamError | None = None  # the peer let the handshake end and did not accept us
         self.responding = False  # an octet of the response has come
 
     def open(self) -> "Http1Connection":
@@ -78,6 +81,10 @@ class Http1Connection:
             while (event := next_event()) is None:
                 await self._receive()
         except ProtocolError as error:
+            alert = alert_in(self.codec.leftover())
+            if alert:
+                self.refusal = refused(self.stream, alert)
+                raise self.refusal from error
             raise _nonsense(error) from error
         assert isinstance(event, ResponseHead)  # the codec begins with one
         return event
@@ -115,7 +122,10 @@ class Http1Connection:
 
     def is_stale(self) -> bool:
         """Whether the peer closed it, or said something unasked, while it was idle."""
-        return self.stream.is_stale()
+        stale = self.stream.is_stale()
+        if stale and self.stream.alert and not self.uses:
+            self.refusal = refused(self.stream, self.stream.alert)
+        return stale
 
     def is_gone(self) -> bool:
         """Whether the peer closed it, in the middle of an exchange or not."""
@@ -156,6 +166,9 @@ class Http1Connection:
 
         `unsent`: not one octet was written. Only who writes the head can know that; later writes follow what is out.
         """
+        if error.alert and not self.uses and not self.responding:
+            self.refusal = refused(self.stream, error.alert)
+            return self.refusal
         if unsent:
             retry = Resend.UNSENT
         elif self.responding:

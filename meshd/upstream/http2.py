@@ -17,6 +17,7 @@ from meshd.net.sweep import Sweeper
 from meshd.upstream.lane import Lane
 from meshd.upstream.lane_stream import LaneStream
 from meshd.upstream.link import Link
+from meshd.upstream.refusal import refused
 
 PING_AFTER: Final = 30.0  # seconds of silence while a response is awaited
 PING_LIMIT: Final = 10.0  # seconds for the answer
@@ -31,6 +32,8 @@ NO_UPGRADES: Final = (
 
 class Http2Connection:
     """Pooled; carries as many exchanges at a time as its peer lets it."""
+
+    refusal: Final = None  # it is there when the server has spoken, and so accepted us
 
     __slots__ = ("_late", "_settle_by", "_sweeper", "born", "idle_since", "link", "session", "tls", "uses")
 
@@ -61,6 +64,8 @@ class Http2Connection:
             self.link.stream.abort("nobody waits for it any more")
             raise
         self._settle_by = NEVER
+        if self.link.alert:
+            raise refused(self.link.stream, self.link.alert)
         if self.link.reason:
             closed = self.session.closed
             nonsense = closed is not None and closed.code != Code.NO_ERROR

@@ -7,12 +7,13 @@ from meshd.upstream.lane import Lane
 class LaneStream:
     """Its octets; the socket is shared with other streams."""
 
-    __slots__ = ("_lane", "fd", "quick_ack")
+    __slots__ = ("_lane", "alert", "fd", "quick_ack")
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
         self.fd = -1  # none of its own
         self.quick_ack = False
+        self.alert = ""  # that is the connection's
 
     async def receive(self) -> bytes:
         """Wait for octets; empty at the peer's orderly end."""

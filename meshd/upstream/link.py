@@ -30,6 +30,7 @@ from meshd.http.h2_events import (
 from meshd.http.h2_server import ServerSession
 from meshd.net import wait
 from meshd.net.stream import Stream
+from meshd.net.verify import alert_in
 from meshd.upstream.lane import Lane
 
 FULL: Final = 262_144  # octets of body that wait for the socket
@@ -48,6 +49,7 @@ class Link:
         "_on_request",
         "_ringing",
         "_waiting",
+        "alert",
         "deadline",
         "heard_at",
         "lanes",
@@ -70,6 +72,7 @@ class Link:
         self.lanes: dict[int, Lane] = {}
         self.starving: set[Lane] = set()  # those that wait for window
         self.settled = wait.Event()  # the peer's first SETTINGS have come, or never will
+        self.alert = ""  # of TLS, that ended the connection
         self.reason = ""  # why the connection is of no more use
         self.heard_at = wait.now()
         self.pinged_at = 0.0  # 0 while no ping is out
@@ -125,12 +128,15 @@ class Link:
                 now = wait.now()
                 if data:
                     self.heard_at = now
+                    if not self.settled.is_set():
+                        self.alert = self.alert or alert_in(data)
                 for event in session.receive(data, now):
                     self._hear(event)
                 self._ringing.set()
                 if self.lanes:
                     stream.acknowledge()
         except StreamBroken as error:
+            self.alert = self.alert or error.alert
             self.lose(str(error))
         finally:
             self._is_read = False

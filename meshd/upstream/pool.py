@@ -30,6 +30,7 @@ from meshd.upstream.connection import Connection
 from meshd.upstream.holding import Holding
 from meshd.upstream.keep_alive import TRIAL, KeepAlive
 from meshd.upstream.leases import ENDED, Leases
+from meshd.upstream.pool_statistics import PoolStatistics
 from meshd.upstream.ticket import Ticket
 
 LIFETIME_JITTER: Final = 0.1  # of the maximum either way, so that connections made together do not end together
@@ -53,22 +54,6 @@ class PoolSettings:
     multiplexed: bool = False  # a connection carries many exchanges: a dial serves `MANY` of those in line
 
 
-@dataclass(frozen=True, slots=True)
-class PoolStatistics:
-    """How many are where."""
-
-    leased: int
-    idle: int
-    waiting: int
-    live: int
-    dialling: int
-    dialled: int
-    failed: int
-    stale: int
-    overflowed: int
-    expired: int
-
-
 class Pool(Leases[C]):
     """Connections made by `connect`, which raises `UpstreamError`. `changed` is called when `warming` or `held_until`
     do."""
@@ -83,6 +68,7 @@ class Pool(Leases[C]):
         "_overflowed",
         "_random",
         "_refilling",
+        "_refused",
         "_wanted",
         "endpoint",
         "settings",
@@ -108,6 +94,7 @@ class Pool(Leases[C]):
         self._refilling = 0  # background tasks
         self._wanted = settings.eager  # the floor is
         self._holding = Holding(random)
+        self._refused = False  # by the last: that the next is dialled says nothing yet
         self._dialled = self._failed = self._overflowed = self._expired = 0
 
     @property
@@ -190,6 +177,14 @@ class Pool(Leases[C]):
             self._dialling -= 1
             self._admit(now)
 
+    def release(self, connection: C, now: float, *, reusable: bool) -> None:
+        """Give a leased connection back."""
+        if self._refused and reusable:
+            self._refused = False
+            self._holding.succeeded()
+            self._tell()
+        super().release(connection, now, reusable=reusable)
+
     def _replace(self, now: float) -> None:
         """A connection ended: there is room for somebody in line, or the floor is short."""
         self._admit(now)
@@ -231,11 +226,18 @@ class Pool(Leases[C]):
         self._dialled += 1
         jitter = 1 + LIFETIME_JITTER * (2 * self._random.random() - 1)
         self._lives[connection] = connection.born + self.settings.max_lifetime * jitter
-        if self._holding.succeeded() or self.warming:
+        if (not self._refused and self._holding.succeeded()) or self.warming:
             self.warming = False
             self._tell()
             self._admit(wait.now())  # those who stood in line because dialling failed
         return connection
+
+    def _discard(self, connection: C) -> None:
+        """A connection that was refused counts as a dial that failed: it came about, but not for the server."""
+        super()._discard(connection)
+        if connection.refusal is not None:
+            self._refused = True
+            self._note_failure(connection.refusal, connection.born, wait.now())
 
     def _note_failure(self, error: UpstreamError, began: float, now: float) -> None:
         self._failed += 1

@@ -19,7 +19,7 @@ from meshd.identity import rotation
 from meshd.identity.ca import Authority, Order
 from meshd.identity.credentials import load_credentials
 from meshd.identity.spiffe import SpiffeId
-from meshd.net import tls
+from meshd.net import verify
 from meshd.net.tls import HandshakeFailed, TlsIdentity
 
 LIFE = 4.0  # seconds, of certificates that are to run out during a test
@@ -274,7 +274,7 @@ async def test_a_hook_that_crashes_ends_the_handshake(mesh, monkeypatch, name):
         raise RuntimeError("crash")
 
     if name == "mtls-verify-callback-raises":
-        monkeypatch.setattr(tls, "_note_failure", crash)
+        monkeypatch.setattr(verify, "judge", crash)
     folder = mesh.identity("server")
     identity = TlsIdentity(load_credentials(folder, "mesh.test", time.time()))
     if name == "mtls-sni-callback-raises":

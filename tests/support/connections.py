@@ -15,6 +15,7 @@ class FakeConnection:
         self.streams = streams
         self.room = streams > 1
         self.granted = streams  # of those, by its peer
+        self.refusal = None
         self.dead = False
         self.quiet = False
         self.closed = False

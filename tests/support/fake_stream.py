@@ -15,6 +15,7 @@ class FakeStream:
         self.read = 0
         self.fd = 3
         self.quick_ack = False
+        self.alert = ""
         self.stale = self.quiet = self.gone = False
         self.aborted = ""
         self.acknowledged = []  # after how many reads

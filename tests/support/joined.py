@@ -17,6 +17,7 @@ class Joined:
         self.peer = peer
         self.fd = -1
         self.quick_ack = False
+        self.alert = ""
         self.writes = []  # as they were begun
         self.aborted = ""  # why, once it was
         self._full = False
