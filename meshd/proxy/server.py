@@ -308,8 +308,8 @@ class Server:
             if not client.given_up:
                 self._recorder.refused(listener.plan.name, error.code, listener.begin_refused(client.network, error))
                 kind = {"kind": f"{client.network} {error.code}"}
-                who = f"{client.network} ({error.claimed})" if error.claimed else client.network
-                log.warning("%s refused a connection from %s: %s", listener.plan.name, who, error, extra=kind)
+                who = f"{client.network}, as {error.claimed}" if error.claimed else client.network
+                log.warning("%s refused a connection: %s; from %s", listener.plan.name, error, who, extra=kind)
             return
         except OSError:
             wait.close(sock)  # gone before it said anything

@@ -48,7 +48,7 @@ def revoked(mesh, home):
 
 def expired(mesh, home):
     """Good when it starts, and soon no more."""
-    mesh.identity("client", ttl=12.0)
+    mesh.identity("client", ttl=20.0)
     return {}
 
 
