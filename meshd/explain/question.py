@@ -16,6 +16,7 @@ from meshd.identity.spiffe import SpiffeId
 from meshd.net.tls import Mode
 from meshd.proxy.listener import ConnectionLimits, Listener
 from meshd.snapshot import Plan
+from meshd.telemetry.destination import DOMAIN
 from meshd.telemetry.records import Recorder
 from meshd.telemetry.tracing import Sampler
 
@@ -98,13 +99,22 @@ class Question:
         if not self.caller or not plan.inbound or plan.mode is Mode.DISABLE:
             return Peer(self.address)
         host = split_authority(self.authority.encode())[0].decode().lower()
-        return replace(peer_named(self.caller, self.address), server_name=host)
+        name = server_name(host, plan.proxy_name.rpartition(b".")[2].decode())
+        return replace(peer_named(self.caller, self.address), server_name=name)
 
     def begin(self, plan: Plan, now: float = MOMENT) -> tuple[Listener, Exchange]:
         """An exchange as the listener begins it. Raises ProtocolError."""
         listener = Listener(plan, _RECORDER, _SAMPLER, _LIMITS)
         peer = self.peer(plan)
         return listener, listener.begin(self.head(), peer, Hop(peer, plan.forwarding), now)
+
+
+def server_name(host: str, namespace: str) -> str:
+    """What a sidecar asks for in its handshake (see `discovery`): a Service of this namespace by its full name."""
+    name, _, rest = host.partition(".")
+    if name and rest in ("", namespace, f"{namespace}.svc", f"{namespace}.{DOMAIN}"):
+        return f"{name}.{namespace}.{DOMAIN}"
+    return host
 
 
 def peer_named(caller: str, address: str = ADDRESS) -> Peer:

@@ -63,8 +63,12 @@ def test_without_tls_a_certificate_is_not_seen():
     world = world_of(mtls("DISABLE"))
     assert inbound().peer(world.plan(inbound())).principal == b""
     assert inbound().peer(world_of().plan(inbound())).spiffe_id == STOREFRONT
-    named = replace(inbound(), authority="Orders.shop:80")
-    assert named.peer(world_of().plan(named)).server_name == "orders.shop"
+    for authority in ("Orders.shop:80", "orders", "orders.shop.svc", "orders.shop.svc.cluster.local"):
+        named = replace(inbound(), authority=authority)
+        assert named.peer(world_of().plan(named)).server_name == "orders.shop.svc.cluster.local"
+    for authority in ("api.test:80", "orders.other", "10.0.0.1"):
+        named = replace(inbound(), authority=authority)
+        assert named.peer(world_of().plan(named)).server_name == authority.removesuffix(":80")
     assert outbound(caller=STOREFRONT).peer(world.plan(outbound())).principal == b""
 
 
