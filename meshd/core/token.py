@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 Claim: TypeAlias = "str | int | float | bool | list[Claim] | dict[str, Claim] | None"
-LARGEST: Final = 10**18  # of the whole numbers that are written out
+LARGEST: Final = 10**20  # of the whole numbers that are written out: 64 bits, as identifiers have them, fit
 
 
 @dataclass(frozen=True, slots=True)
