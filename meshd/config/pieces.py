@@ -7,6 +7,8 @@ model from one load to the next, wherever they stand: whoever comes after tells 
 
 Rule 1: whatever is not plainly a row of documents without a mistake is read as one piece: directives, document ends,
 unusual line breaks, and every file in which anything is wrong. So what is told of mistakes does not depend on pieces.
+Rule 2: a file that is but the beginning of what it was, and ends within a line, was cut off (a full disk, a copy that
+failed), and what is left of a policy may say the contrary of it.
 """
 
 import hashlib
@@ -63,7 +65,18 @@ Placed: TypeAlias = tuple[Piece, int, Piece]  # a piece, and the same so many li
 class Pieces:
     """What was read before. One that is forgotten costs time, and nothing else."""
 
-    __slots__ = ("_cuts", "_known", "_models", "_next_known", "_next_models", "_next_placed", "_placed", "read")
+    __slots__ = (
+        "_cuts",
+        "_known",
+        "_models",
+        "_next_known",
+        "_next_models",
+        "_next_placed",
+        "_next_whole",
+        "_placed",
+        "_whole",
+        "read",
+    )
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, bytes], Piece] = {}
@@ -73,17 +86,20 @@ class Pieces:
         self._next_models: dict[bytes, Resource] = {}
         self._placed: dict[tuple[str, bytes], Placed] = {}
         self._next_placed: dict[tuple[str, bytes], Placed] = {}
+        self._whole: dict[str, bytes] = {}  # what files said when all was well
+        self._next_whole: dict[str, bytes] = {}
         self.read = 0  # pieces that had to be read, for those who count work
 
     def begin(self) -> None:
         """A load begins."""
-        self._next_known, self._next_models, self._next_placed = {}, {}, {}
+        self._next_known, self._next_models, self._next_placed, self._next_whole = {}, {}, {}, {}
 
     def end(self, *, whole: bool) -> None:
         """It ended; what a `whole` one did not come upon is forgotten."""
         self._known = self._next_known if whole else self._known | self._next_known
         self._models = self._next_models if whole else self._models | self._next_models
         self._placed = self._next_placed if whole else self._placed | self._next_placed
+        self._whole = self._next_whole if whole else self._whole
         files = {file for file, _ in self._known}
         for file in self._cuts.keys() - files:
             del self._cuts[file]
@@ -93,6 +109,12 @@ class Pieces:
         content = read_content(file)
         if isinstance(content, Problem):
             return Piece(problems=(content,))
+        self._next_whole[str(file)] = content
+        if _is_cut_off(content, self._whole.get(str(file), b"")):
+            line = content.count(b"\n") + 1
+            expected = "the file is the beginning of what it was, and ends within a line: it was cut off"
+            remedy = "write it again, with a line break at its end"
+            return Piece(problems=(Problem("error", "file", str(file), line, expected=expected, suggestion=remedy),))
         whole = self._known.get((str(file), content))
         cut = self._cuts.get(str(file))
         parts = cut[1] if cut is not None and cut[0] == content else _cut(content)
@@ -153,6 +175,13 @@ class Pieces:
 
     def __repr__(self) -> str:
         return f"<Pieces {len(self._known)} known, {self.read} read>"
+
+
+def _is_cut_off(content: bytes, before: bytes) -> bool:
+    """Whether more than line breaks at the end is missing, and the end is none."""
+    if not content or not before.endswith(b"\n") or content.endswith((b"\n", b"\r")):
+        return False
+    return len(content) < len(before.rstrip()) and before.startswith(content)
 
 
 def _cut(content: bytes) -> list[bytes]:

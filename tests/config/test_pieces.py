@@ -1,7 +1,7 @@
 """A file read in pieces says what it says as a whole, to the line; of one that changed only the changes are read."""
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from meshd.config import pieces as module
@@ -57,6 +57,8 @@ def whole(path, monkeypatch):
 
 @given(st.tuples(st.sampled_from(PARTS), TEXTS).map("".join), TEXTS)
 def test_pieces_say_what_the_whole_says(tmp_path_factory, first, second):
+    texts = [text.encode() for text in (first, first + second, second)]
+    assume(not any(module._is_cut_off(text, before) for text in texts for before in texts))
     path = tmp_path_factory.mktemp("pieces") / "a.yaml"
     pieces = Pieces()
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -123,3 +125,45 @@ def test_a_file_has_no_more_values_in_pieces_than_as_a_whole(tmp_path, monkeypat
         for where in (module, __import__("meshd.config.yaml_file", fromlist=["parse"])):
             monkeypatch.setattr(where, "MAX_NODES", most)
         assert isinstance(told(path), list) is is_refused
+
+
+DENY = """apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata:
+  name: no-admin
+spec:
+  action: DENY
+  rules:
+  - to:
+    - operation:
+        paths:
+        - /private
+        - /admin
+"""
+
+
+def test_a_file_that_was_cut_off_is_no_policy_of_less(tmp_path):
+    """Wherever the end is missing: of some beginnings YAML would make a policy that admits nobody, or one that denies
+    other paths."""
+    file = tmp_path / "a.yaml"
+    pieces = Pieces()
+    for before in (DENY, SERVICE % "a" + "---\n" + DENY):
+        file.write_text(before)
+        served = told(tmp_path, pieces)
+        for end in range(1, len(before) - 1):
+            if before[end - 1] == "\n":
+                continue  # whole lines may have been meant
+            file.write_text(before[:end])
+            [said] = told(tmp_path, pieces)
+            assert said.endswith("it was cut off; write it again, with a line break at its end")
+        file.write_text(before.rstrip("\n"))
+        assert told(tmp_path, pieces)[2] == served[2]
+
+
+def test_what_is_shorter_and_no_beginning_of_what_was_is_a_change(tmp_path):
+    file = tmp_path / "a.yaml"
+    pieces = Pieces()
+    file.write_text(SERVICE % "longer")
+    told(tmp_path, pieces)
+    file.write_text((SERVICE % "b").rstrip("\n"))
+    assert told(tmp_path, pieces)[0][0][0] == "Service default/b"
