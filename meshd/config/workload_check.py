@@ -190,15 +190,26 @@ def _of_waypoints(documents: Documents) -> Iterator[Problem]:
 
 def _without_account(documents: Documents) -> Iterator[Problem]:
     """Endpoints of the mesh that may prove to be somebody else than their service."""
+    named = set(_hosts_with_identities(documents))
     for entry in documents.service_entries:
         spec = entry.model.spec
-        if spec.location != "MESH_INTERNAL" or spec.subject_alt_names:
+        if spec.location != "MESH_INTERNAL" or spec.subject_alt_names or named.issuperset(spec.hosts):
             continue
+        expected = f"no serviceAccount: whoever runs in namespace {entry.model.namespace!r} may answer as this service"
+        if not spec.endpoints and spec.resolution.startswith("DNS"):
+            remedy = "name the identities of those that do in 'subjectAltNames'"
+            yield warning(entry, ("spec", "location"), expected, remedy, repr(spec.location))
         for place, endpoint in enumerate(spec.endpoints):
             if not endpoint.service_account:
-                expected = "no serviceAccount: no document says whose certificate must be found here"
                 remedy = "name the account that runs it, or the identities of all in 'subjectAltNames'"
                 yield warning(entry, ("spec", "endpoints", place), expected, remedy, repr(endpoint.address))
+
+
+def _hosts_with_identities(documents: Documents) -> Iterator[str]:
+    for rule in documents.destination_rules:
+        policy = rule.model.spec.traffic_policy
+        if policy is not None and policy.tls is not None and policy.tls.subject_alt_names:
+            yield rule.model.spec.host
 
 
 def _admits_everybody(documents: Documents, loaded: LoadedProxy) -> Iterator[Problem]:

@@ -181,3 +181,15 @@ def test_an_endpoint_of_the_mesh_names_its_account(found, more, told):
     problems = found(text_of("ServiceEntry", "networking.istio.io/v1", spec))
     assert [problem.field for problem in problems] == told
     assert all("serviceAccount" in problem.message for problem in problems)
+
+
+def test_an_entry_whose_endpoints_are_looked_up_names_identities(found):
+    spec = "hosts: [a.test]\nresolution: DNS\nlocation: MESH_INTERNAL"
+    [problem] = found(text_of("ServiceEntry", "networking.istio.io/v1", spec))
+    assert (problem.severity, problem.field) == ("warning", "spec.location")
+    assert "whoever runs in namespace 'ns' may answer as this service" in problem.expected
+    tls = "{mode: ISTIO_MUTUAL, subjectAltNames: ['spiffe://cluster.local/ns/ns/sa/b']}"
+    rule = text_of("DestinationRule", "networking.istio.io/v1", f"host: a.test\ntrafficPolicy: {{tls: {tls}}}")
+    assert found(text_of("ServiceEntry", "networking.istio.io/v1", spec), rule) == []
+    spec += "\nsubjectAltNames: ['spiffe://cluster.local/ns/ns/sa/b']"
+    assert found(text_of("ServiceEntry", "networking.istio.io/v1", spec)) == []
