@@ -67,6 +67,7 @@ class Pieces:
 
     __slots__ = (
         "_cuts",
+        "_good",
         "_known",
         "_models",
         "_next_known",
@@ -86,7 +87,8 @@ class Pieces:
         self._next_models: dict[bytes, Resource] = {}
         self._placed: dict[tuple[str, bytes], Placed] = {}
         self._next_placed: dict[tuple[str, bytes], Placed] = {}
-        self._whole: dict[str, bytes] = {}  # what files said when all was well
+        self._good = self._known, self._models, self._placed  # of the last load that was whole
+        self._whole: dict[str, bytes] = {}  # what files said then
         self._next_whole: dict[str, bytes] = {}
         self.read = 0  # pieces that had to be read, for those who count work
 
@@ -95,11 +97,14 @@ class Pieces:
         self._next_known, self._next_models, self._next_placed, self._next_whole = {}, {}, {}, {}
 
     def end(self, *, whole: bool) -> None:
-        """It ended; what a `whole` one did not come upon is forgotten."""
-        self._known = self._next_known if whole else self._known | self._next_known
-        self._models = self._next_models if whole else self._models | self._next_models
-        self._placed = self._next_placed if whole else self._placed | self._next_placed
-        self._whole = self._next_whole if whole else self._whole
+        """It ended; what neither it nor the last `whole` one came upon is forgotten."""
+        if whole:
+            self._good = self._next_known, self._next_models, self._next_placed
+            self._whole = self._next_whole
+        known, models, placed = self._good  # mistakes are many, and one after the other would be kept for ever
+        self._known = known | self._next_known
+        self._models = models | self._next_models
+        self._placed = placed | self._next_placed
         files = {file for file, _ in self._known}
         for file in self._cuts.keys() - files:
             del self._cuts[file]

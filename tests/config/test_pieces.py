@@ -167,3 +167,20 @@ def test_what_is_shorter_and_no_beginning_of_what_was_is_a_change(tmp_path):
     told(tmp_path, pieces)
     file.write_text((SERVICE % "b").rstrip("\n"))
     assert told(tmp_path, pieces)[0][0][0] == "Service default/b"
+
+
+def test_mistakes_that_follow_each_other_are_not_kept(tmp_path):
+    file = tmp_path / "a.yaml"
+    pieces = Pieces()
+    file.write_text(SERVICE % "a")
+    told(tmp_path, pieces)
+    sizes = set()
+    for number in range(5):
+        file.write_text(f"mistake: {number}\n---\n" + SERVICE % "a")
+        assert len(told(tmp_path, pieces)) == 1
+        sizes.add(len(pieces._known))
+    assert len(sizes) == 1
+    file.write_text(SERVICE % "a")
+    before = pieces.read
+    told(tmp_path, pieces)
+    assert pieces.read == before
