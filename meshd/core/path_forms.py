@@ -23,7 +23,10 @@ from typing import Final
 MAX_READINGS: Final = 64  # beyond it nobody is asked, and the path is refused where a policy looks at paths
 MAX_READ: Final = 32_768  # bytes of all readings of one path
 
-_PIECE: Final = re.compile(rb"%[0-9A-Fa-f]{2}|[^A-Za-z0-9._~!$&'()*+,;=:@/\\-]")
+_AS_IT_IS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~!$&'()*+,;=:@/%\\-"
+_AS_IT_IS_WRITTEN: Final = _AS_IT_IS.replace(b"%", b"")
+_BARE_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_LOWER_CASE: Final = re.compile(rb"%(?:[a-f][0-9A-Fa-f]|[0-9A-F][a-f])")
 _PERCENT: Final = re.compile(rb"%25(?![0-9A-Fa-f]{2})")
 _UNRESERVED: Final = re.compile(rb"%(?:2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])")
 _NEEDLESS: Final = re.compile(rb"%(?:2[146-9A-E]|3[0-9ABD]|4[0-9A-F]|5[0-9ACF]|6[1-9A-F]|7[0-9AE])")  # but `%2F`
@@ -45,12 +48,20 @@ def written(path: bytes) -> bytes:
 def _spell(path: bytes) -> bytes:
     """The path with every escape that it has or needs, and each percent sign as part of one. Backslashes stay as they
     are, to be told from those that came with an escape."""
-    return _PIECE.sub(_respell, path)
+    if b"%" in path:
+        path = _BARE_PERCENT.sub(b"%25", path)
+        path = _replace_each(_LOWER_CASE, path, bytes.upper)
+    for octet in set(path.translate(None, _AS_IT_IS)):
+        path = path.replace(b"%c" % octet, b"%%%02X" % octet)
+    return path
 
 
-def _respell(match: re.Match[bytes]) -> bytes:
-    piece = match[0]
-    return piece.upper() if len(piece) > 1 else b"%%%02X" % piece[0]
+def _replace_each(escapes: re.Pattern[bytes], path: bytes, replace: Callable[[bytes], bytes]) -> bytes:
+    """The path with something else in the place of such escapes: one pass for each of the few that there are, not a
+    call for each place. Every percent sign begins an escape, so that none is found across the end of another."""
+    for escape in set(escapes.findall(path)):
+        path = path.replace(escape, replace(escape))
+    return path
 
 
 def _shown(spelled: bytes) -> bytes:
@@ -60,7 +71,7 @@ def _shown(spelled: bytes) -> bytes:
 
 def canonical_pattern(pattern: str) -> str:
     """The pattern of a policy, written as readings are; `*` and what is in braces stay as they are."""
-    if pattern.isascii() and not _PIECE.search(pattern.encode()):
+    if pattern.isascii() and not pattern.encode().translate(None, _AS_IT_IS_WRITTEN):
         return pattern
     parts = re.split(r"(\{\*\*\}|\{\*\})", pattern)
     return "".join(part if place % 2 else _canonical_text(part) for place, part in enumerate(parts))
@@ -80,16 +91,16 @@ def decode(path: bytes) -> bytes:
 
 def decode_all_but_slashes(path: bytes) -> bytes:
     """The same, by an app that takes segments apart first."""
-    return _NEEDLESS.sub(_octet, path) if b"%" in path else path
+    return _replace_each(_NEEDLESS, path, _octet) if b"%" in path else path
 
 
 def decode_unreserved(path: bytes) -> bytes:
     """What every escape means alike, by an app that normalizes (RFC 3986 section 6.2.2.2)."""
-    return _UNRESERVED.sub(_octet, path) if b"%" in path else path
+    return _replace_each(_UNRESERVED, path, _octet) if b"%" in path else path
 
 
-def _octet(match: re.Match[bytes]) -> bytes:
-    return bytes((int(match[0][1:], 16),))
+def _octet(escape: bytes) -> bytes:
+    return bytes((int(escape[1:], 16),))
 
 
 def decode_slashes(path: bytes) -> bytes:
@@ -133,25 +144,27 @@ def resolve(path: bytes) -> tuple[bytes, bool]:
 
 
 def _resolve(path: bytes, *, encoded: bool = False) -> tuple[bytes, bool]:
+    dots = _DOTS_HOWEVER_WRITTEN if encoded else _DOTS
     kept: list[bytes] = []
     below = True
-    segments = path.split(b"/")[1:]
-    last = len(segments) - 1
-    for place, segment in enumerate(segments):
-        dots = _ENCODED_DOT.sub(b".", segment) if encoded else segment
-        if dots == b"..":
+    steps: int | None = None
+    for segment in path.split(b"/")[1:]:
+        steps = dots.get(segment)
+        if steps is None:
+            kept.append(segment)
+        elif steps:
             if kept:
                 kept.pop()
             else:
                 below = False
-        elif dots != b".":
-            kept.append(segment)
-        if place == last and dots in (b".", b".."):
-            kept.append(b"")
+    if steps is not None:
+        kept.append(b"")
     return b"/" + b"/".join(kept), below
 
 
-_ENCODED_DOT: Final = re.compile(rb"%2[Ee]")
+_DOTS: Final = {b".": 0, b"..": 1}  # and how many steps they go up
+_DOT: Final = (b".", b"%2e", b"%2E")
+_DOTS_HOWEVER_WRITTEN: Final = dict.fromkeys(_DOT, 0) | {one + other: 1 for one in _DOT for other in _DOT}
 
 Step = Callable[[bytes], bytes]
 _STEPS: Final[tuple[Step, ...]] = (
@@ -173,6 +186,7 @@ def readings(path: bytes) -> tuple[bytes, ...]:
     first = _spell(path)
     found = {first: None}
     waiting = [first]
+    most = max(1, min(MAX_READINGS, MAX_READ // len(first))) if first else MAX_READINGS
     while waiting:
         reading = waiting.pop()
         if not _AMBIGUOUS.search(reading):
@@ -180,10 +194,10 @@ def readings(path: bytes) -> tuple[bytes, ...]:
         for step in _STEPS:
             other = step(reading)
             if other not in found:
+                if len(found) >= most:
+                    return ()
                 found[other] = None
                 waiting.append(other)
-        if len(found) > MAX_READINGS or len(found) * len(first) > max(MAX_READ, len(first)):
-            return ()
     return tuple(dict.fromkeys(map(_shown, found)))
 
 
