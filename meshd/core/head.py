@@ -8,7 +8,7 @@ white space around them.
 from collections.abc import Callable, Iterable
 
 from meshd.core.path_forms import PathForms
-from meshd.core.spelling import fold
+from meshd.core.spelling import FOLDS
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -115,8 +115,8 @@ class RequestHead:
 
     def values(self, name: bytes) -> list[bytes]:
         """The value of each field of that lower-case name, however an app may spell it: for whatever restricts."""
-        folded = fold(name)
-        return [value for key, value in self.headers if key == name or fold(key) == folded]
+        folded = FOLDS[name]
+        return [value for key, value in self.headers if FOLDS[key] == folded]
 
     def cookie(self, name: bytes) -> bytes | None:
         """The value of a cookie; None when the client sent none of that name."""

@@ -13,9 +13,26 @@ _LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 _FOLDED: Final = bytes(octet if octet in _LETTERS else 0x2D for octet in range(256)).lower()
 
 
+MAX_REMEMBERED: Final = 1024  # names, of at most MAX_NAME bytes each
+MAX_NAME: Final = 64
+
+
+class _Folds(dict[bytes, bytes]):
+    """Names that were met, folded: there are few, and a look-up costs less than the work."""
+
+    def __missing__(self, name: bytes) -> bytes:
+        folded = name.translate(_FOLDED)
+        if len(self) < MAX_REMEMBERED and len(name) <= MAX_NAME:
+            self[name] = folded
+        return folded
+
+
+FOLDS: Final = _Folds()
+
+
 def fold(name: bytes) -> bytes:
     """The same for all spellings of a name: lower case, letters, digits and hyphens."""
-    return name.translate(_FOLDED)
+    return FOLDS[name]
 
 
 def fold_all(names: Iterable[bytes]) -> frozenset[bytes]:
@@ -25,7 +42,7 @@ def fold_all(names: Iterable[bytes]) -> frozenset[bytes]:
 
 def without(headers: Fields, folded: frozenset[bytes]) -> Fields:
     """The fields whose names are none of these, however they are spelled."""
-    return [field for field in headers if fold(field[0]) not in folded]
+    return [field for field in headers if FOLDS[field[0]] not in folded]
 
 
 def without_other_spellings(headers: Fields, names: Iterable[bytes]) -> Fields:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from meshd.core.exchange import Exchange
-from meshd.http.forwarded_for import addresses
+from meshd.http.forwarded_for import possible_addresses
 
 Look = Callable[[Exchange], bytes]
 SEPARATOR = b"\0"  # between issuer and subject of a token: a slash may be in either
@@ -62,10 +62,12 @@ def look_client(exchange: Exchange) -> bytes:
 
 
 def look_possible_clients(exchange: Exchange) -> list[bytes]:
-    """Every address that may be the client's while nobody said which proxies are trusted; empty for what is none."""
+    """Every address that may be the client's while nobody said which proxies are trusted."""
     peer = exchange.peer.address
-    named = addresses(exchange.head.get(b"x-forwarded-for") or peer.encode(), peer)
-    return [each.encode() for each in dict.fromkeys((peer, *named))]
+    forwarded_for = exchange.head.get(b"x-forwarded-for")
+    if forwarded_for is None:
+        return [peer.encode()]
+    return [each.encode() for each in possible_addresses(forwarded_for, peer)]
 
 
 def look_local_address(exchange: Exchange) -> bytes:

@@ -42,9 +42,11 @@ from meshd.filters.strings import (
     compile_strings,
     compile_targets,
 )
+from meshd.http.forwarded_for import UNKNOWN
 
 ClaimPath = tuple[str, ...]
 Block = ipaddress.IPv4Network | ipaddress.IPv6Network
+NO_ADDRESS = UNKNOWN.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +231,7 @@ def _of_client(
     names: tuple[str, str], pair: tuple[tuple[str, ...], tuple[str, ...]], scope: Scope, *, deny: bool
 ) -> Iterator[Check]:
     """Whether the client is within blocks. While nobody said which proxies are trusted, each address that is named may
-    be its own: one is enough to deny, and all are needed to allow."""
+    be its own: one is enough to deny, and all are needed to allow. One that is unknown is enough to deny."""
     some = any if deny else all
 
     def look(exchange: Exchange) -> list[bytes]:
@@ -238,12 +240,16 @@ def _of_client(
     def shown(exchange: Exchange) -> bytes:
         return b", ".join(look(exchange))
 
+    def within(blocks: tuple[str, ...], *, if_unknown: bool) -> BytesTest:
+        test = compile_blocks(blocks)
+        return lambda given: if_unknown if given == NO_ADDRESS else test(given)
+
     wanted, unwanted = pair
     if wanted:
-        yes = compile_blocks(wanted)
+        yes = within(wanted, if_unknown=deny)
         yield Check(f"{names[0]}: {_shown(wanted)}", lambda x: some(map(yes, look(x))), shown)
     if unwanted:
-        no = compile_blocks(unwanted)
+        no = within(unwanted, if_unknown=not deny)
         yield Check(f"{names[1]}: {_shown(unwanted)}", lambda x: some(not no(each) for each in look(x)), shown)
 
 

@@ -19,7 +19,7 @@ from meshd.core.chain import EMPTY_CHAIN, Chain
 from meshd.core.exchange import Exchange
 from meshd.core.head import RequestHead
 from meshd.core.reply import Reply
-from meshd.core.spelling import fold, fold_all, without
+from meshd.core.spelling import FOLDS, fold_all, without
 from meshd.core.token import Token, claim_at, scalar_text
 from meshd.filters.authz_rules import ClaimPath
 from meshd.filters.base import Scope
@@ -107,7 +107,7 @@ class Authenticator:
     def step(self, exchange: Exchange) -> Reply | None:
         """Find the tokens, believe or refuse them."""
         head = exchange.head
-        if self._filled and any(fold(name) in self._filled for name, _ in head.headers):
+        if self._filled and not self._filled.isdisjoint([FOLDS[name] for name, _ in head.headers]):
             head.headers = without(head.headers, self._filled)
             head.changed()
         found = self._find(head)
@@ -204,8 +204,9 @@ def compile_rule(rule: JwtRule) -> Issuer:
 
 
 def _in_header(head: RequestHead, place: Place) -> Iterator[bytes]:
-    for name, value in head.headers:
-        if name == place.name and (found := _after(value, place)):
+    """In every spelling of the name: the app may take one for another, and believe what we have not verified."""
+    for value in head.values(place.name):
+        if found := _after(value, place):
             yield found
 
 
@@ -247,8 +248,9 @@ def _remove(head: RequestHead, token: bytes, places: set[Place]) -> None:
     """Take the token out of the request, wherever it stands."""
     for place in places:
         if place.kind == "header":
+            name = FOLDS[place.name]
             head.headers = [
-                field for field in head.headers if field[0] != place.name or _after(field[1], place) != token
+                field for field in head.headers if FOLDS[field[0]] != name or _after(field[1], place) != token
             ]
         elif place.kind == "parameter":
             kept = [pair for pair in (head.query or b"").split(b"&") if not _is_named(pair.partition(b"=")[0], place)]

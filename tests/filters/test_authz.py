@@ -445,7 +445,8 @@ def client_verdict(field, action, forwarded_for, *, scope=SCOPE, client=""):
         ("192.0.2.1, 10.0.0.1", False, True),
         ("203.0.113.9, 192.0.2.1, 10.0.0.1", True, True),
         ("203.0.113.9:80, 10.0.0.1", True, True),
-        ("nonsense, 10.0.0.1", False, True),
+        ("::ffff:203.0.113.9, 10.0.0.1", True, True),
+        ("nonsense, 10.0.0.1", True, True),
     ],
 )
 def test_without_a_word_on_proxies_every_address_may_be_the_clients(forwarded_for, some_within, some_without):
@@ -466,3 +467,11 @@ def test_with_trusted_proxies_the_client_is_one_address(client, within):
     ):
         allowed = client_verdict(field, action, "203.0.113.1, 10.0.0.1", scope=SAYING, client=client)
         assert allowed is (matches == (action == "ALLOW"))
+
+
+@pytest.mark.parametrize("action", ["ALLOW", "DENY"])
+@pytest.mark.parametrize("field", ["remoteIpBlocks", "notRemoteIpBlocks"])
+def test_a_client_that_nobody_knows_is_let_in_by_no_rule_on_networks(field, action):
+    """A trusted proxy's word that was no address fell back to the proxy's own, which is within the mesh's network."""
+    assert client_verdict(field, action, "unknown, 10.0.0.1", scope=SAYING, client="unknown") is False
+    assert client_verdict(field, action, "203.0.113.9:x, 10.0.0.1") is False

@@ -148,6 +148,19 @@ def test_tokens_stand_where_the_rule_says_and_nowhere_else():
         assert exchange.head.headers == [(field[0].encode(), field[1].encode())]
 
 
+def test_a_forged_token_under_another_spelling_of_its_field_is_not_overlooked():
+    """An app behind CGI reads X_Jwt as X-Jwt, and believes tokens because its sidecar has verified them."""
+    made = chain(issuer(fromHeaders=[{"name": "X-Jwt-Token"}], forwardOriginalToken=True))
+    assert refusal(made, ("x_jwt_token", "forged")) == refusal(made, ("x-jwt-token", "forged"))
+    assert refusal(made, ("x-jwt-token", token()), ("x.jwt-token", "forged")) == refusal(
+        made, ("x-jwt-token", "forged")
+    )
+    made = chain(issuer(fromHeaders=[{"name": "X-Jwt-Token"}]))
+    exchange, reply = send(made, ("x_jwt_token", token()))
+    assert (reply, exchange.head.values(b"x-jwt-token")) == (None, [])
+    assert exchange.token
+
+
 def test_a_token_of_one_issuer_is_not_taken_from_the_place_of_another():
     made = chain(issuer(fromHeaders=[{"name": "x-one"}]), issuer("https://two.test", fromHeaders=[{"name": "x-two"}]))
     assert refusal(made, ("x-two", token())).startswith("an issuer that is not believed here")
