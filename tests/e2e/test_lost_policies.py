@@ -107,6 +107,16 @@ def test_what_was_given_at_runtime_is_kept_by_the_next_controller_when_the_folde
         assert guarded.ask("/open") == 429
 
 
+def test_a_policy_that_is_cut_off_keeps_denying_and_admitting(guarded):
+    """Without its spec it would be one that admits nobody."""
+    deny = guarded.mesh.policies / "deny.yaml"
+    whole = deny.read_text()
+    deny.write_text(whole[: whole.index("spec:") - 1])
+    guarded.wait_refused()
+    deny.write_text(whole)
+    guarded.wait_taken()
+
+
 def test_an_emptied_folder_keeps_what_it_held(guarded):
     kept = {path: path.read_text() for path in guarded.mesh.policies.iterdir()}
     for path in kept:
