@@ -21,6 +21,7 @@ def find_files(paths: Sequence[Path], entered: set[str] | None = None) -> tuple[
     """Every document file of these files and folders, each once, in order of name. A file that is named outright counts
     whatever its name is. `entered` takes the folders, those without a file among them."""
     found: dict[str, Path] = {}
+    folders: dict[str, str] = {}
     problems: list[Problem] = []
     for path in paths:
         try:
@@ -31,7 +32,7 @@ def find_files(paths: Sequence[Path], entered: set[str] | None = None) -> tuple[
             problems.append(Problem("error", "file", str(path), expected=expected))
             continue
         for file in files:
-            found.setdefault(os.path.realpath(file), file)
+            found.setdefault(_real(file, folders), file)
     if len(found) > MAX_FILES:
         given = f"{len(found)} files"
         problems.append(Problem("error", "file", str(paths[0]), given=given, expected=f"at most {MAX_FILES} are read"))
@@ -57,6 +58,16 @@ def watch_stamp(paths: Sequence[Path]) -> tuple[tuple[str | int, ...], ...]:
             # The change time of the inode tells of permissions too, and of a copy that keeps the file's own time.
             stamp.append((str(file), status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino))
     return (*stamp, *((problem.file, -1, -1, -1) for problem in problems), *((folder,) for folder in sorted(folders)))
+
+
+def _real(file: Path, folders: dict[str, str]) -> str:
+    """As `realpath`, which looks at every folder above again for every file."""
+    if os.path.islink(file):
+        return os.path.realpath(file)
+    above, name = os.path.split(file)
+    if above not in folders:
+        folders[above] = os.path.realpath(above)
+    return os.path.join(folders[above], name)
 
 
 def _walk(folder: Path, problems: list[Problem], walked: set[str] | None) -> Iterator[Path]:
