@@ -7,7 +7,7 @@ cluster's business: accepted, and of no effect on a sidecar.
 # mypy: disable-error-code=explicit-any
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 
@@ -29,6 +29,7 @@ IntOrName = Annotated[
     PlainValidator(_int_or_name),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": 65535}, {"type": "string"}]}),
 ]
+ACCOUNTS_ANNOTATION: Final = "meshd.dev/service-accounts"
 Protocol = Literal["TCP", "UDP", "SCTP"]
 
 
@@ -85,6 +86,12 @@ class Service(ClusterResource):
     """A name that traffic is sent to."""
 
     spec: ServiceSpec
+
+    @property
+    def accounts(self) -> tuple[str, ...]:
+        """Under which its endpoints run, as its annotation says; none where it does not."""
+        listed = self.metadata.annotations.get(ACCOUNTS_ANNOTATION, "").split(",")
+        return tuple(name.strip() for name in listed if name.strip())
 
 
 class EndpointConditions(Model):

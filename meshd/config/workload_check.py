@@ -23,6 +23,7 @@ from meshd.config.proxy import Proxy
 from meshd.config.references import WorkloadSelector
 from meshd.config.request_authentication import RequestAuthentication
 from meshd.config.route_check import warning
+from meshd.config.service import ACCOUNTS_ANNOTATION
 
 _ACCOUNT: Final = re.compile(r"(?:^|/)ns/([a-z0-9-]+)/sa/([a-z0-9.-]+)\Z")
 ANYWHERE: Final = ""  # no name of a namespace
@@ -108,6 +109,7 @@ def check_workloads(documents: Documents, loaded: LoadedProxy | None) -> Iterato
     yield from _without_account(documents)
     if loaded is not None:
         yield from _admits_everybody(documents, loaded)
+        yield from _is_somebody_else(documents, loaded)
 
 
 def _known(documents: Documents, proxy: Proxy | None) -> Iterator[Known]:
@@ -210,6 +212,34 @@ def _hosts_with_identities(documents: Documents) -> Iterator[str]:
         policy = rule.model.spec.traffic_policy
         if policy is not None and policy.tls is not None and policy.tls.subject_alt_names:
             yield rule.model.spec.host
+
+
+def _is_somebody_else(documents: Documents, loaded: LoadedProxy) -> Iterator[Problem]:
+    """Services that this sidecar answers for, under an account that their callers do not expect."""
+    proxy = loaded.proxy
+    if not proxy.spec.inbound or proxy.spec.identity is None:
+        return
+    own = proxy.service_account
+    widened = {
+        (backend.model.namespace, ref.name)
+        for backend in documents.backend_policies
+        if backend.model.spec.tls.peer_identity not in (None, "serviceAccount")
+        for ref in backend.model.spec.target_refs
+        if ref.kind == "Service"
+    }
+    for service in documents.services:
+        model = service.model
+        selector = model.spec.selector
+        if not selector or model.namespace != proxy.namespace or (model.namespace, model.name) in widened:
+            continue
+        is_ours = selector.items() <= proxy.metadata.labels.items()
+        if is_ours and own not in (model.accounts or (model.name,)):
+            listed = " or ".join(model.accounts)
+            expected = f"its callers expect account {listed or model.name!r}, and this sidecar runs as {own!r}"
+            if not listed:
+                expected += ": where nothing is said the account has the Service's name"
+            remedy = f"name its accounts in the annotation {ACCOUNTS_ANNOTATION!r}"
+            yield warning(service, ("metadata", "annotations"), expected, remedy)
 
 
 def _admits_everybody(documents: Documents, loaded: LoadedProxy) -> Iterator[Problem]:

@@ -14,7 +14,6 @@ from meshd.config.service_entry import EntryPort, ServiceEntry, WorkloadEntry
 from meshd.discovery.known_port import KnownPort, Place, protocol_of
 
 TLS_MODE_LABEL = "security.istio.io/tlsMode"
-ACCOUNTS_ANNOTATION = "meshd.dev/service-accounts"
 
 
 def service_ports(
@@ -80,12 +79,7 @@ def _service_hosts(service: Service, own_namespace: str) -> tuple[str, ...]:
 
 
 def _accounts(service: Service, trust_domain: str) -> frozenset[str]:
-    listed = service.metadata.annotations.get(ACCOUNTS_ANNOTATION, "")
-    return frozenset(
-        f"spiffe://{trust_domain}/ns/{service.namespace}/sa/{name.strip()}"
-        for name in listed.split(",")
-        if name.strip()
-    )
+    return frozenset(f"spiffe://{trust_domain}/ns/{service.namespace}/sa/{name}" for name in service.accounts)
 
 
 def _service_places(

@@ -3,7 +3,8 @@
 Theory of operation: a record is judged (`telemetry/coalesce.py`: many that are alike become one line with their
 number), made a line, and queued (`log_writer.py`); none of it waits. A caller that logs because of a peer says with
 `extra={"kind": ...}` what tells its lines apart, such as the peer's network and the reason, so that one peer does not
-hide what another does. Everything else that Python writes to standard error (a traceback, a warning, a print) takes
+hide what another does; and with `who` as well, the peer itself, of which one line is written when its network has had
+its share. Everything else that Python writes to standard error (a traceback, a warning, a print) takes
 the same way once `take_standard_error` was called, for a full pipe would hold that up too.
 """
 
@@ -70,7 +71,7 @@ class LineHandler(logging.Handler):
             now = monotonic()
             self.say_due(now)
             key, burst = key_of(record)
-            if self.coalescer.admit(key, now, burst):
+            if self.coalescer.admit(key, now, burst, str(record.__dict__.get("who", ""))):
                 self._put(record)
             else:
                 self.coalescer.hold(key, record.levelno, record.getMessage())

@@ -53,9 +53,10 @@ class Served(Protocol):
 class ClientConnection:
     """One connection, from accept(2) to its end."""
 
-    __slots__ = ("_close", "given_up", "is_shaking", "listener", "network", "served", "since")
+    __slots__ = ("_close", "address", "given_up", "is_shaking", "listener", "network", "served", "since")
 
     def __init__(self, address: str, listener: str, since: float, close: Callable[[], None]) -> None:
+        self.address = address
         self.network = network_of(address)
         self.listener = listener
         self.since = since

@@ -306,10 +306,10 @@ class Server:
             stream, peer = await self._open(listener, sock, client)
         except HandshakeFailed as error:
             if not client.given_up:
-                self._recorder.refused(listener.plan.name, error.code, listener.begin_refused(client.network, error))
-                kind = {"kind": f"{client.network} {error.code}"}
-                who = f"{client.network}, as {error.claimed}" if error.claimed else client.network
-                log.warning("%s refused a connection: %s; from %s", listener.plan.name, error, who, extra=kind)
+                self._recorder.refused(listener.plan.name, error.code, listener.begin_refused(client.address, error))
+                who = f"{client.address}, as {error.claimed}" if error.claimed else client.address
+                alike = {"kind": f"{client.network} {error.code}", "who": who}
+                log.warning("%s refused a connection: %s; from %s", listener.plan.name, error, who, extra=alike)
             return
         except OSError:
             wait.close(sock)  # gone before it said anything
@@ -329,7 +329,7 @@ class Server:
         plan = listener.plan
         self._recorder.refused(plan.name, "connection-limit")
         told = "%s refused a connection from %s: all of %d connections are busy; raise spec.downstream.maxConnections"
-        log.warning(told, plan.name, client.network, len(self.clients), extra={"kind": client.network})
+        log.warning(told, plan.name, client.address, len(self.clients), extra={"kind": client.network})
         if (plan.inbound and plan.mode is Mode.STRICT) or self._turning_away >= self.limits.turned_away:
             wait.close(sock)
             return

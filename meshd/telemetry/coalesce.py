@@ -3,7 +3,9 @@ neither disk nor memory. Pure: the clock is an argument.
 
 Theory of operation: lines that a peer causes are alike when they come from the same template and the same kind of
 peers; all others when they say the same. Of those that are alike a few are written in `WINDOW` seconds; the others are
-counted, and one line at the end of the window says how many there were. Rule 1: at most `KEYS` kinds are told apart,
+counted, and one line at the end of the window says how many there were. Of a kind whose lines say `who` caused them
+the first of each is written besides, for `CALLERS` of them: many that are refused together are known by name.
+Rule 1: at most `KEYS` kinds are told apart,
 `PEER_KEYS` of them by peer; beyond that peers share the line of their template, and the rest shares one. So memory and
 the rate of lines are bounded whoever calls.
 """
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 BURST: Final = 5  # lines of one kind that are written in one window, where a peer causes them
+CALLERS: Final = 16  # of one kind, whose first line in a window is written whatever the others did
 SAME: Final = 20  # of those that say the same, where nobody outside does
 WINDOW: Final = 10.0  # seconds
 KEYS: Final = 512
@@ -37,10 +40,11 @@ class Summary:
 class Kind:
     """One window of lines that are alike."""
 
-    __slots__ = ("count", "ends", "held", "last", "level")
+    __slots__ = ("callers", "count", "ends", "held", "last", "level")
 
     def __init__(self, ends: float) -> None:
         self.ends = ends
+        self.callers: set[str] = set()
         self.count = 0
         self.held = 0
         self.last = ""
@@ -63,13 +67,17 @@ class Coalescer:
         """When `due` has something to say at the earliest; infinite for never."""
         return self._next_end
 
-    def admit(self, key: Key, now: float, burst: int = BURST) -> bool:
+    def admit(self, key: Key, now: float, burst: int = BURST, who: str = "") -> bool:
         """Whether a line of this kind is to be written. If not, the caller says what it was: `hold`."""
         kind = self._kinds.get(key)
         if kind is None or (kind.ends <= now and not kind.held):
             kind = self._begin(key, now)
         kind.count += 1
-        return kind.count <= burst
+        who = who[:TEXT]
+        is_new = bool(who) and len(kind.callers) < CALLERS and who not in kind.callers
+        if is_new:
+            kind.callers.add(who)
+        return is_new or kind.count <= burst
 
     def hold(self, key: Key, level: int, text: str) -> None:
         """Count a line that was not admitted."""

@@ -6,6 +6,7 @@ dialled, new endpoints. So a pick costs no list, and a balancer recognises the t
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from random import Random
 from typing import Final, Literal
 from typing import Protocol as Typed
@@ -25,6 +26,7 @@ from meshd.upstream.ledger import Ledger
 from meshd.upstream.outlier import Outcome, OutlierPolicy, Streak, count, eject, is_ejected, may_eject, outcome_of
 from meshd.upstream.peak_ewma import observe_failure, observe_latency, seed
 from meshd.upstream.pool import Pool, PoolSettings
+from meshd.upstream.refusal import warn
 
 Protocol = Literal["auto", "http1", "http2"]
 
@@ -137,6 +139,7 @@ class Cluster:
 
         pool = Pool(endpoint, connect, settings, self._random, changed)
         pool.parted = parted
+        pool.holding.told = partial(warn, self.name, endpoint)
         return pool
 
     # -- which -------------------------------------------------------------------------------------------------------
@@ -325,10 +328,20 @@ class Cluster:
             "waiting": numbers.waiting,
             "dialled": numbers.dialled,
             "dials_failed": numbers.failed,
+            "last_failed_dial": self._last_failed_dial(endpoint, now),
             "stale": numbers.stale,
             "overflowed": numbers.overflowed,
             "other_protocol": asdict(self._others[endpoint].statistics()) if endpoint in self._others else None,
         }
+
+    def _last_failed_dial(self, endpoint: Endpoint, now: float) -> dict[str, object] | None:
+        """Why, in words, and how long ago: of either protocol's pool, whichever failed later."""
+        pools = [pools[endpoint] for pools in (self._pools, self._others) if endpoint in pools]
+        dials = [pool.holding.last for pool in pools if pool.holding.last is not None]
+        if not dials:
+            return None
+        last = max(dials, key=lambda dial: dial.at)
+        return {"error": last.proxy_error, "details": last.details, "seconds_ago": round(now - last.at, 1)}
 
     def __repr__(self) -> str:
         return f"<Cluster {self.name} {len(self.endpoints)} endpoints>"

@@ -3,6 +3,8 @@
 Pure: time is an argument. One round of failures, dials that were under way together, counts once.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 from typing import Final
 
@@ -20,12 +22,22 @@ OF_TLS_LEAST: Final = 0.5  # seconds: who is refused will be again, however quic
 OF_TLS: Final = frozenset(
     {proxy_errors.TLS_CERTIFICATE_ERROR, proxy_errors.TLS_ALERT_RECEIVED, proxy_errors.TLS_PROTOCOL_ERROR}
 )
+TOLD: Final = 500  # characters that are kept of why a dial failed
+
+
+@dataclass(frozen=True, slots=True)
+class FailedDial:
+    """The last there was: not the error itself, which keeps what was at hand when it was raised."""
+
+    at: float  # monotonic
+    proxy_error: str
+    details: str
 
 
 class Holding:
     """The dials of one pool, as far as they fail."""
 
-    __slots__ = ("_failed_at", "_hold", "_last", "_random", "failures", "refill_at", "until")
+    __slots__ = ("_failed_at", "_hold", "_random", "failures", "last", "refill_at", "told", "until")
 
     def __init__(self, random: Random) -> None:
         self.failures = 0  # rounds in a row
@@ -33,12 +45,15 @@ class Holding:
         self.refill_at = 0.0  # the floor is left alone until then
         self._hold = 0.0  # seconds
         self._failed_at = float("-inf")
-        self._last: UpstreamError | None = None
+        self.last: FailedDial | None = None  # it stays when later ones succeed
+        self.told: Callable[[UpstreamError], None] | None = None  # of each that fails
         self._random = random
 
     def failed(self, error: UpstreamError, began: float, now: float) -> bool:
         """A dial that began at `began` failed at `now`; whether the endpoint is held from now on."""
-        self._last = error
+        self.last = FailedDial(now, error.proxy_error, error.details[:TOLD])
+        if self.told is not None:
+            self.told(error)
         if began >= self._failed_at:
             self.failures += 1
             self._failed_at = now
@@ -70,8 +85,8 @@ class Holding:
 
     def error(self, name: str, now: float) -> UpstreamError:
         """What requests are told meanwhile; no octet of them was sent."""
-        told = self._last.details if self._last is not None else ""
-        kind = self._last.proxy_error if self._last is not None and self._last.proxy_error in OF_TLS else ""
+        told = self.last.details if self.last is not None else ""
+        kind = self.last.proxy_error if self.last is not None and self.last.proxy_error in OF_TLS else ""
         details = (
             f"no connection to {name} after {self.failures} attempts in a row, the last: {told};"
             f" next attempt in {max(0.0, self.until - now):.1f} s"

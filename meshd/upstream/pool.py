@@ -64,13 +64,13 @@ class Pool(Leases[C]):
         "_dialled",
         "_expired",
         "_failed",
-        "_holding",
         "_overflowed",
         "_random",
         "_refilling",
         "_refused",
         "_wanted",
         "endpoint",
+        "holding",
         "settings",
         "warming",
     )
@@ -93,7 +93,7 @@ class Pool(Leases[C]):
         self._changed = changed
         self._refilling = 0  # background tasks
         self._wanted = settings.eager  # the floor is
-        self._holding = Holding(random)
+        self.holding = Holding(random)
         self._refused = False  # by the last: that the next is dialled says nothing yet
         self._dialled = self._failed = self._overflowed = self._expired = 0
 
@@ -105,7 +105,7 @@ class Pool(Leases[C]):
     @property
     def held_until(self) -> float:
         """Until when requests had better go elsewhere, because dialling fails."""
-        return self._holding.until
+        return self.holding.until
 
     # -- one exchange ------------------------------------------------------------------------------------------------
 
@@ -149,11 +149,11 @@ class Pool(Leases[C]):
     def enter(self, now: float, deadline: float) -> Ticket[C]:
         """A ticket with the permit to dial, or else a place in line. Raises `UpstreamError` when there is neither."""
         self._wanted = True
-        held = now < self._holding.until
+        held = now < self.holding.until
         if self._trial is not None and (held or self.live >= self.settings.max_connections):
             self._discard(self._trial)  # its place is wanted
         if held and not self._lives:
-            raise self._holding.error(self.endpoint.name, now)
+            raise self.holding.error(self.endpoint.name, now)
         if not held and not self._line and self._may_dial():
             ticket = Ticket(deadline, self._line)
             self._permit(ticket, now)
@@ -181,7 +181,7 @@ class Pool(Leases[C]):
         """Give a leased connection back."""
         if self._refused and reusable:
             self._refused = False
-            self._holding.succeeded()
+            self.holding.succeeded()
             self._tell()
         super().release(connection, now, reusable=reusable)
 
@@ -199,13 +199,13 @@ class Pool(Leases[C]):
 
     def _permit(self, ticket: Ticket[C], now: float) -> None:
         self._dialling += 1
-        if self._holding.probe(now):
+        if self.holding.probe(now):
             self._tell()  # this one finds out; the others go elsewhere meanwhile
         ticket.admit()
 
     def _admit(self, now: float) -> None:
         """Permit as many in line to dial as there is room for."""
-        while self._line and self._may_dial() and now >= self._holding.until:
+        while self._line and self._may_dial() and now >= self.holding.until:
             ticket, _ = self._line.popitem(last=self.patience > 0)
             self._permit(ticket, now)
 
@@ -226,7 +226,7 @@ class Pool(Leases[C]):
         self._dialled += 1
         jitter = 1 + LIFETIME_JITTER * (2 * self._random.random() - 1)
         self._lives[connection] = connection.born + self.settings.max_lifetime * jitter
-        if (not self._refused and self._holding.succeeded()) or self.warming:
+        if (not self._refused and self.holding.succeeded()) or self.warming:
             self.warming = False
             self._tell()
             self._admit(wait.now())  # those who stood in line because dialling failed
@@ -241,11 +241,11 @@ class Pool(Leases[C]):
 
     def _note_failure(self, error: UpstreamError, began: float, now: float) -> None:
         self._failed += 1
-        if self._holding.failed(error, began, now):
+        if self.holding.failed(error, began, now):
             self._tell()
             if not self.live:  # nothing will come free: those in line need not wait
                 while self._line:
-                    self._line.popitem(last=False)[0].refuse(self._holding.error(self.endpoint.name, now))
+                    self._line.popitem(last=False)[0].refuse(self.holding.error(self.endpoint.name, now))
         self._admit(now)
 
     async def fill(self) -> None:
@@ -266,9 +266,9 @@ class Pool(Leases[C]):
 
     def _refill(self, now: float) -> None:
         missing = self._missing()
-        if missing <= 0 or now < self._holding.refill_at:
+        if missing <= 0 or now < self.holding.refill_at:
             return
-        wanted = 1 if self._holding.failures else missing
+        wanted = 1 if self.holding.failures else missing
         while self._refilling < wanted:
             self._refilling += 1
             wait.spawn(self._dial_for_floor)

@@ -193,3 +193,32 @@ def test_an_entry_whose_endpoints_are_looked_up_names_identities(found):
     assert found(text_of("ServiceEntry", "networking.istio.io/v1", spec), rule) == []
     spec += "\nsubjectAltNames: ['spiffe://cluster.local/ns/ns/sa/b']"
     assert found(text_of("ServiceEntry", "networking.istio.io/v1", spec)) == []
+
+
+MINE = "ports: [{port: 80}]\nselector: {app: orders}"
+SAID = "namespace: ns, annotations: {meshd.dev/service-accounts: '%s'}"
+BACKED = "targetRefs: [{group: '', kind: Service, name: name}]\ntls: {peerIdentity: %s}"
+
+
+@pytest.mark.parametrize(
+    ("service", "spec", "told"),
+    [
+        (text_of("Service", "v1", MINE), IN, "its callers expect account 'name', and this sidecar runs as 'who'"),
+        (text_of("Service", "v1", MINE), "outbound: [{listen: '127.0.0.1:0'}]", ""),  # it answers nobody
+        (text_of("Service", "v1", MINE.replace("orders", "other")), IN, ""),
+        (text_of("Service", "v1", MINE).replace("name: name", "name: who"), IN, ""),
+        (
+            text_of("Service", "v1", MINE).replace("namespace: ns", SAID % "a, who"),
+            IN,
+            "",
+        ),
+        (text_of("Service", "v1", MINE).replace("namespace: ns", SAID % "a"), IN, "'a'"),
+        (text_of("Service", "v1", MINE) + "---\n" + text_of("BackendPolicy", OURS, BACKED % "namespace"), IN, ""),
+    ],
+)
+def test_a_service_whose_callers_expect_another_account_than_ours_is_told(found, service, spec, told):
+    """They would refuse this sidecar, one and all."""
+    identity = "identity: {trustDomain: mesh.test, serviceAccount: who, certificates: here}"
+    problems = [each for each in found(service, spec=f"{identity}\n{spec}") if each.field == "metadata.annotations"]
+    assert bool(problems) == bool(told)
+    assert all(told in problem.message for problem in problems)

@@ -93,4 +93,4 @@ def test_when_all_are_served_one_more_is_told_so_and_counted(tmp_path, app, held
                 assert each.recv(65536).startswith(b"HTTP/1.1 200")
         assert sidecar.ask() == b"200"
     said = (tmp_path / "stderr.log").read_text()
-    assert re.search(r"refused a connection from 127\.0\.0\.0/24: all of 4 connections are busy", said)
+    assert re.search(r"refused a connection from 127\.0\.0\.1: all of 4 connections are busy", said)

@@ -76,7 +76,6 @@ FAULTS = {
 
 
 CASES = [(name, protocol) for name in FAULTS for protocol in ("HTTP", "HTTP2")]
-CASES.remove(("expired", "HTTP2"))  # it takes its time
 
 
 @pytest.fixture(params=CASES, ids="-".join)
@@ -96,6 +95,15 @@ def refused(request, mesh, tmp_path):
         yield SimpleNamespace(
             name=name, server=server, client=client, origin=origin, code=code, alert=alert, mutual=is_mesh
         )
+
+
+def last_failed_dial(client):
+    """Of the only endpoint of shop.test; None for none yet."""
+    for worker in json.loads(page(client, "/clusters")[1]).values():
+        for name, cluster in worker["clusters"].items():
+            if "shop.test" in name:
+                return cluster["endpoints"][0]["last_failed_dial"]
+    return None
 
 
 def refusals(server):
@@ -118,8 +126,9 @@ def test_a_caller_that_is_refused_is_told_and_backs_off(refused):
     refused.origin.take()  # it was served while it was let in
     ask(refused.client)
     assert refused.origin.take() == []
-    clusters = until(lambda: json.loads(page(refused.client, "/clusters")[1]), what="clusters")
-    assert "shop.test:80" in json.dumps(clusters)
+    failed = until(lambda: last_failed_dial(refused.client), what="the failed dial in /clusters")
+    assert failed["error"] == "tls_alert_received"
+    assert refused.alert in failed["details"]
     until(lambda: refusals(refused.server) >= 2, what="refused connections that are counted")
     before = refusals(refused.server)
     time.sleep(2)  # a rate is measured over time
@@ -131,3 +140,30 @@ def test_a_caller_that_is_refused_is_told_and_backs_off(refused):
     assert any(refused.code in line for line in records)
     if refused.mutual:
         assert any("spiffe://mesh.test/ns/default/sa/client" in line for line in records)
+
+
+@pytest.mark.parametrize("protocol", ["HTTP", "HTTP2"])
+def test_a_caller_of_another_trust_domain_is_told_that_it_is_one(mesh, tmp_path, protocol):
+    """Its root and the mesh's are trusted on both sides, so that it is the domains alone that keep them apart."""
+    mesh.policy("allow", ALLOW)
+    folder = mesh.folder / "id-client"
+    with Authority.create(tmp_path / "other", "other.test", time.time()) as other:
+        other.issue(Order(SpiffeId.parse("spiffe://other.test/ns/default/sa/client"), folder), time.time())
+    roots = [folder / "ca.crt", mesh.identity("server") / "ca.crt"]
+    both = b"".join(root.read_bytes() for root in roots)
+    for root in roots:
+        root.write_bytes(both)
+        root.with_name("crl.pem").unlink(missing_ok=True)
+    with Origin() as origin:
+        server = mesh.run("server", inbound=[{"listen": "127.0.0.1:0", "app": origin.address}])
+        mesh.entry("shop.test", server.address("inbound-0"), mesh=True, account="server", protocol=protocol)
+        identity = {"trustDomain": "other.test", "serviceAccount": "client", "certificates": str(folder)}
+        client = mesh.run("client", identity=identity, outbound=[{"listen": "127.0.0.1:0"}])
+        status, told = until(lambda: (found := ask(client))[1] and found, 60, what="a reply that says why")
+        assert status in (502, 503)
+        assert "error=tls_certificate_error" in told
+        assert "is spiffe://mesh.test/" in told
+        failed = until(lambda: last_failed_dial(client), what="the failed dial in /clusters")
+        assert failed["error"] == "tls_certificate_error"
+        assert "expected spiffe://other.test/" in failed["details"]
+        assert origin.take() == []

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import ssl
+from collections import Counter
 
 from support.mtls_rows import Maker
 from support.origin import Origin
@@ -102,10 +103,26 @@ class Rig:
             return client.received
         return b""
 
-    def refusal_since(self, sidecar, place) -> str:
-        """Why the first connection since `place` in the log was refused; the stalled ones do not count."""
-        pattern = re.compile(r"inbound-\d refused a connection: (?!timeout)([\w-]+):")
-        return until(lambda: pattern.search(sidecar.log, place), 10, "the reason in the log")[1]
+    def refusals(self, sidecar) -> Counter[str]:
+        """How many connections were refused so far, by reason."""
+        with RawClient(sidecar.address("admin")) as client:
+            client.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert client.read_until(lambda: client.closed, 30)
+        found = Counter()
+        for line in client.received.decode().splitlines():
+            if line.startswith("meshd_connections_refused_total{"):
+                found[re.search(r'error_type="([^"]*)"', line)[1]] += int(float(line.rpartition(" ")[2]))
+        return found
+
+    def refusals_since(self, sidecar, before) -> Counter[str]:
+        """Those since `before`, at least one; the stalled ones do not count."""
+
+        def new():
+            found = self.refusals(sidecar) - before
+            del found["timeout"]
+            return found
+
+        return until(new, 30, "a refused connection that is counted")
 
 
 def is_server(row) -> bool:
@@ -116,11 +133,13 @@ def refused(rig, ask, sidecar=None) -> str:
     """The reason why `ask` is refused; fails unless it is."""
     sidecar = sidecar or rig.server
     rig.origin.take()
-    place = len(sidecar.log)
+    before = rig.refusals(sidecar)
     got = ask()
     assert b"200" not in got
     assert not rig.origin.take()
-    return rig.refusal_since(sidecar, place)
+    found = rig.refusals_since(sidecar, before)
+    assert found.total() == 1, found
+    return next(iter(found))
 
 
 def served(rig, got) -> None:

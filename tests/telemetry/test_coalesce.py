@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshd.telemetry.coalesce import BURST, KEYS, PEER_KEYS, WINDOW, Coalescer
+from meshd.telemetry.coalesce import BURST, CALLERS, KEYS, PEER_KEYS, WINDOW, Coalescer
 
 REFUSED = "%s refused a connection: %s"
 
@@ -47,6 +47,17 @@ def test_one_peer_does_not_hide_another():
     lines = Coalescer()
     offer(lines, (REFUSED, "10.0.0.0/24"), 0.0, 1000)
     assert offer(lines, (REFUSED, "10.0.1.0/24"), 0.0) == 1
+
+
+def test_many_of_one_network_that_are_refused_are_each_named_once():
+    """Pods of one node share a network; a certificate that expired is every one's of a deployment."""
+    lines = Coalescer()
+    pods = [f"10.0.0.{number}, as spiffe://mesh.test/ns/a/sa/{number}" for number in range(CALLERS + 100)]
+    key = (REFUSED, "10.0.0.0/24 expired")
+    first = [who for who in pods if lines.admit(key, 0.0, BURST, who)]
+    assert first == pods[:CALLERS]
+    assert not any(lines.admit(key, 1.0, BURST, who) for who in pods)
+    assert lines.admit(key, WINDOW, BURST, pods[-1])
 
 
 def test_the_end_says_everything():
