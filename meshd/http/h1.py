@@ -110,6 +110,12 @@ class ServerCodec:
         return bool(self._reader.buffer)
 
     @property
+    def offers_upgrade(self) -> bool:
+        """Whether the request asks for a protocol that somebody may speak. If the answer is not 101 and more has come
+        already, the client did not wait for it: that may be of either protocol, and nobody guesses which."""
+        return self._request is not None and self._request.upgrade is not None
+
+    @property
     def speaks_http2(self) -> bool:
         """Whether the first that came is how a client of HTTP/2 begins, knowing that we speak it (RFC 9113 section
         3.4)."""
@@ -146,8 +152,8 @@ class ServerCodec:
             last = b"upgrade: %b\r\nconnection: upgrade\r\n" % (head.upgrade or b"")
             return render_fields(_status_line(status), head.headers, last)
         self._chunked_out = False
-        if request is not None and request.upgrade is not None and self._reader.buffer:
-            self.must_close = True  # it did not wait for 101, so what is here may be of either protocol: do not guess
+        if self.offers_upgrade and self._reader.buffer:
+            self.must_close = True
         if request is not None and request.method == b"CONNECT" and status < 300:
             return render_fields(_status_line(status), head.headers, b"")
         last = b""

@@ -250,7 +250,7 @@ class Http1Downstream:
 
     async def _part(self) -> None:
         """End the connection after its last response."""
-        if self.codec.pending_body:
+        if self.codec.pending_body or self.codec.buffered or self.stream.has_news():
             await self._linger()
         elif self.peer.tls:
             await self.stream.send_eof()  # a body that ends with the connection needs its close_notify
@@ -319,7 +319,7 @@ class Http1Downstream:
 
     async def respond(self, head: ResponseHead, body: bytes, *, end: bool) -> None:
         codec = self.codec
-        if codec.pending_body or self.listener.draining:
+        if codec.pending_body or self.listener.draining or (codec.offers_upgrade and self.stream.has_news()):
             codec.must_close = True
         await self._write(codec.send_head(head, body, end=end))
 

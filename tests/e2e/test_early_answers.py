@@ -9,7 +9,7 @@ import time
 
 import pytest
 from support.http2 import PREFACE, SETTINGS, SETTINGS_ACK, data, frames, headers
-from support.origin import Hangup, Reset
+from support.origin import Hangup, Reset, ok
 from support.processes import program
 from support.wire import RawClient
 
@@ -192,3 +192,37 @@ def test_an_app_of_http2_that_answers_and_goes_is_heard(shared_mesh, pair):
         assert app.asked == MANY
     finally:
         app.close()
+
+
+def test_octets_behind_an_upgrade_that_is_not_granted_are_no_request(pair):
+    """They came before the answer, so they may be of the protocol that was asked for."""
+    began, go_on = threading.Event(), threading.Event()
+
+    def ignore(wire, request):
+        began.set()
+        go_on.wait(30)
+        wire.sock.sendall(ok(request.target.encode()))
+
+    pair.origin.behave = ignore
+    head = b"GET /first HTTP/1.1\r\nHost: early.test\r\n"
+    with RawClient(pair.address) as client:
+        client.send(head + b"Connection: Upgrade\r\nUpgrade: foo\r\n\r\n")
+        assert began.wait(30)
+        client.send(head.replace(b"first", b"smuggled") + b"\r\n")
+        go_on.set()
+        assert client.read_until(lambda: client.closed, 30)
+        assert not client.reset
+        assert [(status, body) for status, _, body in client.responses()] == [(200, b"/first")]
+    assert [request.target for request in pair.origin.take()] == ["/first"]
+
+
+def test_more_requests_behind_the_last_one_do_not_cut_its_response(pair):
+    """What came and is not read any more would reset the connection, and what was not read yet with it."""
+    pair.origin.behave = lambda wire, _: wire.sock.sendall(ok(b"x" * 4 * MB))
+    head = b"GET / HTTP/1.1\r\nHost: early.test\r\n"
+    with RawClient(pair.address) as client:
+        client.send(head + b"Connection: close\r\n\r\n" + (head + b"\r\n") * 6000)
+        assert client.read_until(lambda: client.closed, 30)
+        assert not client.reset
+        assert [(status, len(body)) for status, _, body in client.responses()] == [(200, 4 * MB)]
+    assert len(pair.origin.take()) == 1
