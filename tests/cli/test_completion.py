@@ -27,7 +27,7 @@ def complete(script):
     def ask(*words):
         shell = shutil.which("bash") or pytest.skip("bash is not installed")
         argv = [shell, "--norc", "-euc", ASK, "ask", "meshd", *words]
-        done = subprocess.run(argv, input=script, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(argv, input=script, capture_output=True, text=True, timeout=120, check=False)
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout.split()
 
@@ -76,7 +76,7 @@ def test_zsh_is_told_the_same():
     def ask(*words):
         argv = [shell, "-fc", ASK_ZSH, "ask", "meshd", *words]
         text = "\n".join(zsh(all_commands()))
-        done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=120, check=False)
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout.split()
 
@@ -95,7 +95,7 @@ def test_fish_is_told_the_same(tmp_path):
     def ask(line):
         argv = [shell, "--no-config", "-c", f"source {script}; complete -C '{line}'"]
         environ = {**os.environ, "HOME": str(tmp_path)}
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False, env=environ, cwd=tmp_path)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, env=environ, cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
         return [row.split("\t")[0] for row in done.stdout.splitlines()]
 
@@ -111,5 +111,5 @@ def test_the_shell_reads_its_script(shell, write):
     text = "\n".join(write(all_commands()))
     assert all(name in text for name in COMMANDS)
     found = shutil.which(shell) or pytest.skip(f"{shell} is not installed")
-    done = subprocess.run([found, "-n"], input=text, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([found, "-n"], input=text, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")

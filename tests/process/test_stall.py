@@ -42,7 +42,7 @@ def ask(place, pid):
     row.ask()
     os.kill(pid, QUESTION)
     os.kill(pid, signal.SIGCONT)
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while row.status().question != ANSWERED and time.monotonic() < end:
         time.sleep(0.01)
     os.kill(pid, signal.SIGKILL)

@@ -122,7 +122,7 @@ class Rig:
             del found["timeout"]
             return found
 
-        return until(new, 30, "a refused connection that is counted")
+        return until(new, 60, "a refused connection that is counted")
 
 
 def is_server(row) -> bool:

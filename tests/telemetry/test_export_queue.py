@@ -45,7 +45,7 @@ class FakeCollector:
 
     def wait_until(self, condition):
         with self.changed:
-            assert self.changed.wait_for(condition, 10)
+            assert self.changed.wait_for(condition, 60)
 
     def close(self):
         self.closed = True
@@ -74,7 +74,7 @@ def test_sampled_records_become_spans_before_the_batch_is_full(collector):
     queue = make_queue(collector)
     queue.offer([RECORD, make_record(sampling=0.0)])
     collector.wait_until(lambda: len(collector.spans) == 2)
-    queue.shutdown(5)
+    queue.shutdown(60)
     assert dict(queue.counters())[("meshd.telemetry.exported", ())] == queue.exported == 2
     assert collector.closed
 
@@ -82,7 +82,7 @@ def test_sampled_records_become_spans_before_the_batch_is_full(collector):
 def test_shutdown_sends_what_is_queued_and_the_last_metrics(collector):
     queue = make_queue(collector)
     queue.offer([RECORD] * (BATCH * 2 + 1))
-    queue.shutdown(10)
+    queue.shutdown(60)
     assert len(collector.spans) == 2 * (BATCH * 2 + 1)
     assert collector.families == [FAMILY]
     queue.offer([RECORD])
@@ -92,12 +92,12 @@ def test_shutdown_sends_what_is_queued_and_the_last_metrics(collector):
 def test_metrics_go_at_their_interval(collector):
     queue = make_queue(collector, interval=0.01)
     collector.wait_until(lambda: len(collector.families) >= 3)
-    queue.shutdown(5)
+    queue.shutdown(60)
 
 
 def test_without_metrics_nothing_is_sent(collector):
     queue = make_queue(collector, families=())
-    queue.shutdown(5)
+    queue.shutdown(60)
     assert collector.calls == 0
 
 
@@ -121,7 +121,7 @@ def test_octets_are_bounded_too(collector, monkeypatch):
     queue.offer([large] * 20)
     assert queue.dropped >= 15
     collector.let_go.set()
-    queue.shutdown(5)
+    queue.shutdown(60)
 
 
 def test_an_outage_is_told_of_once_and_ends(collector, caplog):
@@ -133,7 +133,7 @@ def test_an_outage_is_told_of_once_and_ends(collector, caplog):
     collector.refuses = False
     queue.offer([RECORD])
     collector.wait_until(lambda: collector.spans)
-    queue.shutdown(5)
+    queue.shutdown(60)
     assert (queue.failures, queue.dropped) == (4, 4)
     assert len(caplog.records) == 2
 
@@ -142,7 +142,7 @@ def test_a_collector_that_is_away_does_not_use_up_the_drain_time(collector):
     queue = make_queue(collector)
     collector.refuses = True
     queue.offer([RECORD] * BATCH * 8)
-    queue.shutdown(5)
+    queue.shutdown(60)
     assert collector.calls < 8
     assert collector.families == []
 
@@ -155,7 +155,7 @@ def test_a_crash_is_a_failure_and_not_the_end(collector, caplog):
     collector.crashes = False
     queue.offer([RECORD])
     collector.wait_until(lambda: collector.spans)
-    queue.shutdown(5)
+    queue.shutdown(60)
     assert queue.failures == 1
     assert any(record.exc_info for record in caplog.records)
 
@@ -169,11 +169,11 @@ def test_a_flood_of_spans_does_not_take_a_whole_core(collector, monkeypatch):
     until = threading.Event()
     until.wait(0.05)  # ten times the delay after which a batch would leave
     assert queue.statistics()["queued"] == 3 * BATCH
-    queue.shutdown(5)  # the end does not wait for rests
+    queue.shutdown(60)  # the end does not wait for rests
     assert queue.exported == 8 * BATCH
 
 
 def test_a_queue_shows_what_it_holds(collector):
     queue = make_queue(collector)
-    queue.shutdown(5)
+    queue.shutdown(60)
     assert repr(queue) == "<ExportQueue 0 waiting, 0 exported, 0 dropped>"
