@@ -100,8 +100,9 @@ class Dialler:
         try:
             addresses: Sequence[str] = await self.resolver.addresses(host)
         except OSError as error:
-            kind = proxy_errors.DNS_ERROR
-            raise _failed(f"no address for {host}: {error.strerror}", kind, flag=flags.DNS_FAILED) from error
+            late = error.errno == errno.ETIMEDOUT
+            status, kind = (504, proxy_errors.DNS_TIMEOUT) if late else (502, proxy_errors.DNS_ERROR)
+            raise _failed(f"no address for {host}: {error.strerror}", kind, status, flag=flags.DNS_FAILED) from error
         if len(addresses) == 1:
             return await _connect_to(addresses[0], endpoint.port, limit)
         resolver = self.resolver

@@ -1,12 +1,13 @@
 """Names and their addresses: looked up off the loop, remembered for a while, and in which order they are tried.
 
 Theory of operation: `addresses` waits for a name that nobody has asked for yet; whoever asks while it is looked up
-waits for the same answer. A name that is known is answered at once, and looked up again behind that once it is
-`REFRESH` old: the system's resolver tells no TTL, so there is one interval for all, Envoy's. What cannot be looked up
-again stays as it was known. Rule 1: an address that did not answer is tried last for a while, so that it costs its
-stagger once.
+waits for the same answer, also where it is that there is none, and nobody for longer than `LOOKUP_TIME`. A name that is
+known is answered at once, and looked up again behind that once it is `REFRESH` old: the system's resolver tells no TTL,
+so there is one interval for all, Envoy's. What cannot be looked up again stays as it was known. Rule 1: an address that
+did not answer is tried last for a while, so that it costs its stagger once.
 """
 
+import errno
 import socket
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final
@@ -16,9 +17,20 @@ import trio
 from meshd.net import wait
 
 REFRESH: Final = 5.0  # seconds
+LOOKUP_TIME: Final = 5.0  # seconds: what the system's resolver gives one server to answer
 AVOID: Final = 30.0  # seconds that an address is tried last after a failure
 
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
+
+
+class UnderWay:
+    """A look-up that others wait for."""
+
+    __slots__ = ("done", "error")
+
+    def __init__(self) -> None:
+        self.done = wait.Event()
+        self.error: OSError | None = None
 
 
 class Resolver:
@@ -29,7 +41,7 @@ class Resolver:
     def __init__(self, lookup: Lookup | None = None) -> None:
         self._lookup = lookup or system_lookup
         self._known: dict[str, tuple[tuple[str, ...], float]] = {}  # and when they were looked up
-        self._under_way: dict[str, wait.Event] = {}
+        self._under_way: dict[str, UnderWay] = {}
         self._avoided: dict[str, float] = {}  # addresses, until when
         self._turns: dict[str, int] = {}
 
@@ -38,9 +50,11 @@ class Resolver:
         if family_of(host) is not None:
             return (host,)
         found = self.known(host)
-        while not found and host in self._under_way:
-            await self._under_way[host].wait()
+        while not found and (begun := self._under_way.get(host)) is not None:
+            await begun.done.wait()
             found = self.known(host)
+            if not found and begun.error is not None:
+                raise OSError(*begun.error.args) from begun.error
         return found or await self._look_up(host)
 
     def known(self, host: str) -> tuple[str, ...]:
@@ -50,7 +64,7 @@ class Resolver:
             return ()
         addresses, at = found
         if wait.now() - at >= REFRESH and host not in self._under_way:
-            self._under_way[host] = wait.Event()
+            self._under_way[host] = UnderWay()
             wait.spawn(self._renew, host)
         return addresses
 
@@ -73,13 +87,21 @@ class Resolver:
             self._avoided.pop(address, None)
 
     async def _look_up(self, host: str) -> tuple[str, ...]:
-        self._under_way.setdefault(host, wait.Event())
+        begun = self._under_way.setdefault(host, UnderWay())
         try:
-            found = tuple(dict.fromkeys(await wait.on_trio(self._lookup, host)))
+            found = tuple(dict.fromkeys(await wait.on_trio(self._look_up_in_time, host)))
             self._known[host] = found, wait.now()
+        except OSError as error:
+            begun.error = error
+            raise
         finally:
-            self._under_way.pop(host).set()
+            self._under_way.pop(host).done.set()
         return found
+
+    async def _look_up_in_time(self, host: str) -> Sequence[str]:
+        with trio.move_on_after(LOOKUP_TIME):
+            return await self._lookup(host)
+        raise OSError(errno.ETIMEDOUT, f"no answer from the name servers within {LOOKUP_TIME:.0f} s")
 
     async def _renew(self, host: str) -> None:
         try:

@@ -109,6 +109,16 @@ async def test_a_name_that_nobody_has():
     assert (error.flag, error.proxy_error) == (flags.DNS_FAILED, proxy_errors.DNS_ERROR)
 
 
+async def test_name_servers_that_say_nothing():
+    async def silent(_host):
+        raise OSError(errno.ETIMEDOUT, "no answer from the name servers within 5 s")
+
+    with pytest.raises(UpstreamError) as caught:
+        await Dialler(Sweeper(), None, resolver=Resolver(silent)).dial(Endpoint("a.test", 80))
+    error = caught.value
+    assert (error.status, error.flag, error.proxy_error) == (504, flags.DNS_FAILED, proxy_errors.DNS_TIMEOUT)
+
+
 async def test_out_of_descriptors_some_are_freed_and_it_is_tried_once_more(monkeypatch):
     opens, freed = [], []
 

@@ -1,12 +1,14 @@
 """Names: looked up once, renewed behind those who ask, and tried in an order that shares and forgets nobody."""
 
+import errno
+
 import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from support.background import in_background, settled
 
-from meshd.net.resolver import AVOID, REFRESH, Resolver, in_order, system_lookup
+from meshd.net.resolver import AVOID, LOOKUP_TIME, REFRESH, Resolver, in_order, system_lookup
 
 V4, V6 = ["10.0.0.1", "10.0.0.2"], ["fd00::1", "fd00::2"]
 
@@ -50,6 +52,44 @@ async def test_those_who_ask_together_wait_for_one_answer(autojump_clock):
         zone.open.set()
     assert found == [tuple(V4)] * 5
     assert zone.asked == ["a.test"]
+
+
+async def test_those_who_ask_together_fail_together(autojump_clock):
+    """One after the other, each with a look-up of its own, the last would wait for all of theirs."""
+    zone, failures = Zone(), []
+    zone.open = trio.Event()
+    resolver = Resolver(zone)
+
+    async def ask():
+        with pytest.raises(OSError, match="not known") as caught:
+            await resolver.addresses("a.test")
+        failures.append(caught.value.strerror)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(50):
+            nursery.start_soon(ask)
+        await settled()
+        zone.open.set()
+    assert failures == ["Name or service not known"] * 50
+    assert zone.asked == ["a.test"]
+
+
+async def test_name_servers_that_say_nothing_hold_nobody_for_long(autojump_clock):
+    zone, began = Zone(*V4), trio.current_time()
+    zone.open = trio.Event()
+    resolver = Resolver(zone)
+
+    async def ask():
+        with pytest.raises(OSError, match="no answer from the name servers within 5 s") as caught:
+            await resolver.addresses("a.test")
+        assert caught.value.errno == errno.ETIMEDOUT
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(50):
+            nursery.start_soon(ask)
+    assert trio.current_time() - began == LOOKUP_TIME
+    zone.open.set()
+    assert await resolver.addresses("a.test") == tuple(V4)
 
 
 async def test_what_is_old_is_renewed_behind_those_who_ask_and_kept_when_it_cannot_be(autojump_clock):
