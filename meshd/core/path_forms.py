@@ -223,5 +223,6 @@ class PathForms:
     def overread(self) -> tuple[bytes, ...]:
         """The readings of an app that decodes twice; none when there are too many."""
         if self._overread is None:
-            self._overread = readings(self.judged.replace(b"%25", b"%"))
+            once = decode_all_but_slashes(_spell(self.judged))  # `%25%36%31` is `%61` then, as `%2561` is
+            self._overread = readings(once.replace(b"%25", b"%"))
         return self._overread

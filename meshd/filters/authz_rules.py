@@ -351,7 +351,7 @@ def compile_ports(values: tuple[str, ...]) -> BytesTest:
 
 def compile_blocks(values: tuple[str, ...]) -> BytesTest:
     """A test whether an address lies in any of the blocks; addresses are few, so answers are remembered."""
-    blocks: tuple[Block, ...] = tuple(ipaddress.ip_network(value, strict=False) for value in values)
+    blocks = tuple(map(_block, values))
     known: dict[bytes, bool] = {}
 
     def test(given: bytes) -> bool:
@@ -364,6 +364,15 @@ def compile_blocks(values: tuple[str, ...]) -> BytesTest:
         return found
 
     return test
+
+
+def _block(text: str) -> Block:
+    """A network; one of IPv4 addresses that are written as IPv6 is one of IPv4, for so are addresses told."""
+    block = ipaddress.ip_network(text, strict=False)
+    if isinstance(block, ipaddress.IPv6Network) and block.prefixlen >= 96:
+        mapped = block.network_address.ipv4_mapped
+        return block if mapped is None else ipaddress.ip_network((mapped, block.prefixlen - 96))
+    return block
 
 
 def _within(given: bytes, blocks: tuple[Block, ...]) -> bool:

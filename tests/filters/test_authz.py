@@ -405,6 +405,8 @@ def test_a_condition_on_the_path_sees_every_reading():
     ("operation", "action", "path", "status"),
     [
         ({"paths": ["/admin*"]}, "DENY", b"/%2561dmin", 400),
+        ({"paths": ["/admin*"]}, "DENY", b"/%25%36%31dmin", 400),
+        ({"paths": ["/admin*"]}, "DENY", b"/x%252%66..%25%32fadmin", 400),
         ({"paths": ["/public/*"]}, "ALLOW", b"/public/%252e%252e/admin", 400),
         ({"paths": ["/public/*"]}, "ALLOW", b"/public/100%25", 0),
         ({"paths": ["/public/*"]}, "ALLOW", b"/public/a%252Fb", 0),

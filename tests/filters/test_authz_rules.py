@@ -5,7 +5,7 @@ from support.authorization import SCOPE, STRANGER, peer, rule
 from support.requests import exchange_of
 
 from meshd.config.authorization import Rule
-from meshd.filters.authz_rules import compile_rule
+from meshd.filters.authz_rules import compile_blocks, compile_rule
 
 
 def compiled(document, *, deny=False, namespace="foo"):
@@ -255,3 +255,11 @@ def test_a_part_that_holds_outweighs_any_number_of_checks():
     }
     few = rule({"namespaces": ["a"]}, {"methods": ["POST"]})
     assert compiled(few).first_failure(sent())[0] > compiled(many).first_failure(sent())[0]
+
+
+@pytest.mark.parametrize("block", ["::ffff:10.0.0.0/104", "::ffff:a00:1/128", "10.0.0.0/8"])
+def test_a_network_of_ipv4_in_the_words_of_ipv6_holds_its_addresses(block):
+    """A peer is told by its IPv4 address, which is in no IPv6 network: such a denial never denied."""
+    assert compile_blocks((block,))(b"10.0.0.1")
+    assert not compile_blocks((block,))(b"192.0.2.1")
+    assert not compile_blocks(("2001:db8::/32", "::/0"))(b"10.0.0.1")
