@@ -121,7 +121,7 @@ class Http2Downstream:
 
     def _part(self, lane: Lane) -> None:
         """An exchange is over: so is its stream, now or soon."""
-        if self.peer.principal or not self.session.awaits_end(lane.id):
+        if not self.session.awaits_end(lane.id):
             lane.leave()
         else:
             lane.drop()

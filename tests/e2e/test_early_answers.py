@@ -117,6 +117,21 @@ def test_curl_hears_an_early_answer(refusing, tmp_path, version, expects):
     assert len(refusing.origin.take()) == MANY
 
 
+@pytest.mark.parametrize("version", ["--http1.1", "--http2"])
+def test_curl_with_a_certificate_of_its_own_hears_an_early_answer(shared_mesh, refusing, tmp_path, version):
+    """A workload without a sidecar, whose library may lose what comes before RST_STREAM(NO_ERROR)."""
+    folder, body = shared_mesh.identity("client"), tmp_path / "body"
+    body.write_bytes(b"x" * 4 * MB)
+    refusing.origin.on_head = refuse_after_a_look
+    argv = [program("curl"), "-sSk", "--max-time", "20", version, "-H", "Expect:", "-H", "Host: early.test"]
+    argv += ["--cert", str(folder / "tls.crt"), "--key", str(folder / "tls.key"), "--data-binary", f"@{body}"]
+    argv += ["-w", " %{http_code}", f"https://{refusing.server.address('inbound-0')}/upload"]
+    for _ in range(MANY):
+        done = subprocess.run(argv, capture_output=True, timeout=30, check=False)
+        assert (done.stdout, done.stderr) == (b"too large 413", b"")
+    assert len(refusing.origin.take()) == MANY
+
+
 def test_a_client_that_takes_its_time_is_waited_for(refusing):
     """Three seconds of upload after the answer, on a path that is slower than ours."""
     refusing.origin.on_head = refuse_and_leave
