@@ -17,6 +17,7 @@ import trio
 from meshd.net import wait
 
 REFRESH: Final = 5.0  # seconds
+LOOPBACK: Final = ("::1", "127.0.0.1")
 LOOKUP_TIME: Final = 5.0  # seconds: what the system's resolver gives one server to answer
 AVOID: Final = 30.0  # seconds that an address is tried last after a failure
 
@@ -140,6 +141,9 @@ def family_of(host: str) -> socket.AddressFamily | None:
 
 
 async def system_lookup(host: str) -> list[str]:
-    """As the system does it, hosts file included, in a thread."""
+    """As the system does it, hosts file included, in a thread. `localhost` is both loopback addresses, whatever a hosts
+    file leaves out (RFC 6761 section 6.3): an app listens on one of them."""
+    if host.lower().rstrip(".") == "localhost":
+        return list(LOOPBACK)
     found = await trio.socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     return [str(address[0]) for *_, address in found]

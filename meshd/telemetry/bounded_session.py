@@ -17,6 +17,7 @@ from urllib3.exceptions import HTTPError
 from meshd.telemetry.cutoff import Cutoff
 
 REPLY: Final = 65_536  # octets of a reply that are read
+REDIRECTS: Final = 3  # that are followed
 
 
 class BoundedSession(requests.Session):
@@ -25,6 +26,7 @@ class BoundedSession(requests.Session):
     def __init__(self, timeout: float) -> None:
         super().__init__()
         self.trust_env = False
+        self.max_redirects = REDIRECTS
         self._timeout = timeout
         self._cutoff: Cutoff | None = None  # of the request under way
         self._open: WeakSet[HTTPConnection] = WeakSet()
@@ -34,19 +36,30 @@ class BoundedSession(requests.Session):
     def send(self, request: requests.PreparedRequest, **options: object) -> requests.Response:
         """The reply, its body read as far as it may be. Raises what `requests` raises."""
         options["stream"] = True
-        with Cutoff(self._timeout) as self._cutoff:
-            for connection in self._open:
-                if (sock := getattr(connection, "sock", None)) is not None:
-                    self._cutoff.watch(sock)
-            response = super().send(request, **options)
+        if self._cutoff is not None:
+            return self._send(self._cutoff, request, options)  # where it was sent on to: within the time of the first
+        with Cutoff(self._timeout) as cutoff:
+            self._cutoff = cutoff
             try:
-                response._content = response.raw.read(REPLY, decode_content=True)  # noqa: SLF001  # what `content` gives
-            except HTTPError as error:
-                raise requests.ConnectionError(error) from error
+                for connection in self._open:
+                    if (sock := getattr(connection, "sock", None)) is not None:
+                        cutoff.watch(sock)
+                return self._send(cutoff, request, options)
             finally:
-                response.close()  # a reply that goes on is not waited for
-            if self._cutoff.is_cut:
-                raise requests.Timeout("the reply took too long")  # what there is of it may look like a whole one
+                self._cutoff = None
+
+    def _send(self, cutoff: Cutoff, request: requests.PreparedRequest, options: dict[str, object]) -> requests.Response:
+        if cutoff.is_cut:
+            raise requests.Timeout("being sent on took too long")
+        response = super().send(request, **options)
+        try:
+            response._content = response.raw.read(REPLY, decode_content=True)  # noqa: SLF001  # what `content` gives
+        except HTTPError as error:
+            raise requests.ConnectionError(error) from error
+        finally:
+            response.close()  # a reply that goes on is not waited for
+        if cutoff.is_cut:
+            raise requests.Timeout("the reply took too long")  # what there is of it may look like a whole one
         return response
 
     def opened(self, connection: HTTPConnection, sock: socket.socket) -> None:

@@ -8,7 +8,7 @@ import time
 import pytest
 import requests
 
-from meshd.telemetry.bounded_session import REPLY, BoundedSession
+from meshd.telemetry.bounded_session import REDIRECTS, REPLY, BoundedSession
 
 
 class Host:
@@ -99,3 +99,37 @@ def test_a_connection_is_kept_and_ends_in_time_the_second_time_too(host):
         assert session.post(found.url, data=b"x", timeout=20).status_code == 200
         with pytest.raises(requests.RequestException):
             session.post(found.url, data=b"x", timeout=20)
+
+
+def test_a_host_that_sends_on_and_on_takes_the_time_of_one_request():
+    """Each redirect used to begin the time anew."""
+    sock, asked = socket.create_server(("127.0.0.1", 0)), []
+
+    def serve():
+        while True:
+            try:
+                client, _ = sock.accept()
+            except OSError:
+                return  # closed: the test is over
+            with client:
+                asked.append(client.recv(65536))
+                time.sleep(0.4)
+                try:
+                    client.sendall(
+                        b"HTTP/1.1 307 Go On\r\nlocation: /on\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                    )
+                except OSError:
+                    pass  # it was not waited for
+
+    server = threading.Thread(target=serve, daemon=True)
+    server.start()
+    url = f"http://127.0.0.1:{sock.getsockname()[1]}/v1/traces"
+    with BoundedSession(0.6) as session, pytest.raises((requests.Timeout, requests.ConnectionError)):
+        session.post(url, data=b"spans")
+    assert 1 <= len(asked) <= 2
+    with BoundedSession(60.0) as session, pytest.raises(requests.TooManyRedirects):
+        session.post(url, data=b"spans")
+    assert len(asked) <= 2 + 1 + REDIRECTS
+    sock.shutdown(socket.SHUT_RDWR)
+    sock.close()
+    server.join(30)
