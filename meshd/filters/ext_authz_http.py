@@ -12,7 +12,7 @@ from meshd.config.extension_provider import HttpAuthorizer
 from meshd.core.exchange import Exchange
 from meshd.core.head import Headers, RequestHead
 from meshd.core.reply import Reply
-from meshd.core.spelling import fold, fold_all, without
+from meshd.core.spelling import FOLDS, fold_all, without
 from meshd.filters.authz import Entry
 from meshd.filters.ext_authz import PARTIAL_BODY, Answer, Asking, Check, Question, Shown, will_tell
 from meshd.filters.strings import BytesTest, compile_strings
@@ -43,9 +43,7 @@ class HttpCheck(Check):
         fresh.query = head.query
         replaced = fold_all(name for name, _ in self.added) | {PARTIAL_BODY}
         fresh.headers = [
-            field
-            for field in head.headers
-            if (field[0] in ALWAYS_ASKED or self.asked(field[0])) and fold(field[0]) not in replaced
+            field for field in head.headers if self._is_shown(field[0]) and FOLDS[field[0]] not in replaced
         ]
         fresh.headers += self.added
         if body is None:
@@ -53,6 +51,10 @@ class HttpCheck(Check):
         fresh.length = len(body.octets)
         fresh.headers.append((PARTIAL_BODY, b"true" if body.partial else b"false"))
         return Question(fresh, body.octets)
+
+    def _is_shown(self, name: bytes) -> bool:
+        """In every spelling: what the app may take for a field, the authorizer is not to miss."""
+        return name in ALWAYS_ASKED or self.asked(name) or self.asked(FOLDS[name])
 
     def judge(self, exchange: Exchange, entry: Entry, answer: Answer | None) -> Reply | None:
         """By the status."""

@@ -49,6 +49,14 @@ def test_a_question_is_the_head_without_what_is_nobodys_business():
     assert check().question(exchange_of(target="*", method="OPTIONS"), None).head.path == b"/"
 
 
+def test_an_authorizer_sees_every_spelling_of_a_field_that_it_is_to_see():
+    """It allowed tenant a by X-Tenant, while the app behind CGI read tenant b from X_Tenant."""
+    sent = [("x-tenant", "a"), ("x_tenant", "b"), ("x_other", "c")]
+    made = check(includeRequestHeadersInCheck=["X-Tenant"])
+    question = made.question(exchange_of(target="/asked", headers=sent), None).head
+    assert question.headers == [(b"x-tenant", b"a"), (b"x_tenant", b"b")]
+
+
 @pytest.mark.parametrize("partial", [True, False])
 def test_a_question_with_a_body(partial):
     exchange = exchange_of(target="/asked", method="PUT", headers=[("x-envoy-auth-partial-body", "false")])
