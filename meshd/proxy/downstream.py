@@ -177,7 +177,7 @@ class Http1Downstream:
             return
         self.beyond, early = exchange.head.authority, self.codec.leftover()
         self.codec = ServerCodec(self.listener.limits.heads)
-        if not self._is_opaque(early):
+        if early and not self._is_opaque(early):  # to the codec no octets are the client's end
             self.codec.receive(early)
 
     def _is_opaque(self, data: bytes) -> bool:

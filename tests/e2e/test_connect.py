@@ -96,6 +96,35 @@ def test_curl_speaks_either_version_through_a_tunnel(sidecar, app, version):
     assert [request.target for request in app.take()] == ["/a"]
 
 
+@pytest.mark.parametrize("tunnels", [1, 3], ids=["a tunnel", "tunnels within tunnels"])
+def test_requests_may_come_in_pieces_through_a_tunnel(sidecar, app, tunnels):
+    """Whose first segments end anywhere, as uploads do."""
+    connect = b"CONNECT web.test:80 HTTP/1.1\r\nHost: web.test:80\r\n\r\n" * tunnels
+    body = bytes(range(256)) * 4000
+    upload = b"POST /%d HTTP/1.1\r\nHost: web.test\r\nContent-Length: %d\r\n\r\n"
+    with RawClient(sidecar.address("outbound-0")) as client:
+        client.send(connect)
+        assert client.read_until(lambda: client.received.count(b"\r\n\r\n") == tunnels, 30)
+        client.received = b""
+        for number in range(2):
+            client.send(upload % (number, len(body)), 1)
+            for place in range(0, len(body), 100_003):
+                client.send(body[place : place + 100_003])
+        assert client.read_until(lambda: client.closed or len(client.responses()) == 2, 30)
+        assert [status for status, *_ in client.responses()] == [200, 200]
+    assert [(request.target, request.body) for request in app.take()] == [("/0", body), ("/1", body)]
+
+
+def test_a_request_right_behind_connect_may_come_in_pieces_too(sidecar, app):
+    connect = b"CONNECT web.test:80 HTTP/1.1\r\nHost: web.test:80\r\n\r\n"
+    for _ in range(8):
+        with RawClient(sidecar.address("outbound-0")) as client:
+            client.send(connect + b"GET /pieces HTTP/1.1\r\nHost: web.test\r\n\r\n", 1)
+            assert client.read_until(lambda client=client: client.closed or client.received.endswith(b"ok"), 30)
+            assert client.received.count(b"HTTP/1.1 200") == 2
+    assert len(app.take()) == 8
+
+
 @pytest.mark.parametrize(
     "first", [b"\x16\x03\x01hello", b"*1\r\n$4\r\nping\r\n", b"\x00\x00\x00\x08binary", b"get key\r\n"]
 )
