@@ -30,6 +30,11 @@ def look_target(exchange: Exchange) -> bytes:
     return head.path if head.query is None else head.path + b"?" + head.query
 
 
+def look_upgrade(exchange: Exchange) -> bytes:
+    """The protocols that the client offers to switch to."""
+    return exchange.head.upgrade or b""
+
+
 def look_principal(exchange: Exchange) -> bytes:
     """Trust domain and path of the SPIFFE ID; empty when the peer proved nothing."""
     return exchange.peer.principal

@@ -7,7 +7,7 @@ once must not open a way around: in a DENY one bad value is enough, in an ALLOW 
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from meshd.config.authorization import Condition, Operation, Rule, Source
@@ -31,6 +31,7 @@ from meshd.filters.attributes import (
     look_subjects,
     look_target,
     look_trust_domain,
+    look_upgrade,
 )
 from meshd.filters.base import Scope
 from meshd.filters.strings import (
@@ -160,7 +161,11 @@ def _condition(condition: Condition, namespace: str, scope: Scope, *, deny: bool
     key, wanted, unwanted = condition.key, condition.values, condition.not_values
     if key.startswith("request.headers["):
         name = key[len("request.headers[") : -1].lower().encode()
-        if name in PARTS:
+        if name == b"upgrade":
+            some, others = (any, all) if deny else (all, any)
+            yield from _named(key, wanted, (), lambda values: compile_protocols(values, some), look_upgrade)
+            yield from _named(key, (), unwanted, lambda values: compile_protocols(values, others), look_upgrade)
+        elif name in PARTS:
             yield from _named(key, wanted, unwanted, *PARTS[name])
         else:
             yield from _header(key, name, (wanted, unwanted), deny=deny)
@@ -286,15 +291,14 @@ def _header(key: str, name: bytes, pair: tuple[tuple[str, ...], tuple[str, ...]]
             )
 
 
-# What `request.headers[...]` may name that is no field of a head: HTTP/2's words for the request line, and what the
-# codec takes out. Of other fields of the connection no policy can know: `unserved.py` refuses them.
+# What `request.headers[...]` may name that is no field of a head: HTTP/2's words for the request line, and Host. Of
+# other fields of the connection, but for Upgrade, no policy can know: `unserved.py` refuses them.
 PARTS: dict[bytes, tuple[Callable[[tuple[str, ...]], BytesTest], Look]] = {
     b"host": (compile_hosts, look_authority),
     b":authority": (compile_hosts, look_authority),
     b":method": (compile_strings, look_method),
     b":path": (compile_targets, look_target),
     b":scheme": (compile_strings, lambda exchange: exchange.head.scheme),
-    b"upgrade": (compile_strings, lambda exchange: exchange.head.upgrade or b""),
 }
 CLAIMS = {"request.auth.audiences": ("aud",), "request.auth.presenter": ("azp",)}
 _IN_BRACKETS = re.compile(r"\[([^\[\]]+)\]")
@@ -347,6 +351,12 @@ def compile_accounts(values: tuple[str, ...], namespace: str) -> BytesTest:
 def compile_ports(values: tuple[str, ...]) -> BytesTest:
     """Ports are numbers, however they are written."""
     return compile_strings(tuple(str(int(value)) for value in values))
+
+
+def compile_protocols(values: tuple[str, ...], of_several: Callable[[Iterable[bool]], bool]) -> BytesTest:
+    """Protocols of an Upgrade field, which servers compare without case (RFC 9110 section 7.8) and clients may list."""
+    test = compile_names(values)
+    return lambda given: of_several(test(each.strip()) for each in given.lower().split(b","))
 
 
 def compile_blocks(values: tuple[str, ...]) -> BytesTest:

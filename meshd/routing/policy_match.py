@@ -15,14 +15,11 @@ from meshd.core.path_forms import canonical
 from meshd.core.regex import compile_regex
 from meshd.routing.matcher import compile_match
 
-_ONCE = ("host", "upgrade")  # no head has two of them
-
 
 def compile_policy_match(match: PolicyMatch) -> Matches:
     """Every condition must hold, each by one value or reading, or by all."""
-    single = HTTPMatch(method=match.method, headers=tuple(each for each in match.headers if _is_single(each)))
-    plain = compile_match(single).predicates
-    headers = [_header(each) for each in match.headers if not _is_single(each)]
+    plain = compile_match(HTTPMatch(method=match.method)).predicates
+    headers = [_header(each) for each in match.headers]
     path = _path(match.path) if match.path is not None else None
     may: list[Predicate] = [*plain, *(each.may for each in headers)]
     must: list[Predicate] = [*plain, *(each.must for each in headers)]
@@ -30,10 +27,6 @@ def compile_policy_match(match: PolicyMatch) -> Matches:
         may.insert(0, path.may)
         must.insert(0, path.must)
     return Matches(_all(tuple(may)), _all(tuple(must)))
-
-
-def _is_single(match: HeaderMatch) -> bool:
-    return match.name.lower() in _ONCE
 
 
 def _all(predicates: tuple[Predicate, ...]) -> Predicate:
@@ -44,6 +37,8 @@ def _all(predicates: tuple[Predicate, ...]) -> Predicate:
 
 def _header(match: HeaderMatch) -> Matches:
     name, test = match.name.lower().encode(), _test(match)
+    if name in (b"host", b"upgrade"):
+        return _once(_hosts if name == b"host" else _protocols, test)
 
     def may(head: RequestHead) -> bool:
         values = head.values(name)
@@ -56,10 +51,36 @@ def _header(match: HeaderMatch) -> Matches:
     return Matches(may, must)
 
 
+def _once(look: Callable[[RequestHead], set[bytes]], test: Callable[[bytes], bool]) -> Matches:
+    """Of a field that no head has twice: by one way to write it, or by all."""
+
+    def may(head: RequestHead) -> bool:
+        return any(map(test, look(head)))
+
+    def must(head: RequestHead) -> bool:
+        ways = look(head)
+        return bool(ways) and all(map(test, ways))
+
+    return Matches(may, must)
+
+
+def _hosts(head: RequestHead) -> set[bytes]:
+    """A name is the same with a port, and with the dot of the root."""
+    return {head.authority, head.host, head.host.removesuffix(b".")}
+
+
+def _protocols(head: RequestHead) -> set[bytes]:
+    """Protocols compare without case (RFC 9110 section 7.8), and a client may offer several."""
+    if head.upgrade is None:
+        return set()
+    return {head.upgrade, *(each.strip().lower() for each in head.upgrade.split(b","))}
+
+
 def _test(match: HeaderMatch) -> Callable[[bytes], bool]:
     if match.type == "RegularExpression":
         return compile_regex(match.value)
-    wanted = match.value.encode()
+    lowered = match.name.lower() in ("host", "upgrade")
+    wanted = (match.value.lower() if lowered else match.value).encode()
     return lambda value: value == wanted
 
 

@@ -263,3 +263,20 @@ def test_a_network_of_ipv4_in_the_words_of_ipv6_holds_its_addresses(block):
     assert compile_blocks((block,))(b"10.0.0.1")
     assert not compile_blocks((block,))(b"192.0.2.1")
     assert not compile_blocks(("2001:db8::/32", "::/0"))(b"10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "denied", "allowed"),
+    [(None, False, False), (b"websocket", True, True), (b"WebSocket", True, True), (b"other, WebSocket", True, False)],
+)
+def test_no_way_to_write_an_upgrade_gets_past_a_rule(upgrade, denied, allowed):
+    """Servers compare protocols without case: a DENY of `websocket` let `WebSocket` and lists pass."""
+    exchange = exchange_of()
+    exchange.head.upgrade = upgrade
+    for written in ("websocket", "WEBSOCKET"):
+        when = {"when": [{"key": "request.headers[Upgrade]", "values": [written]}]}
+        assert compiled(when, deny=True).holds(exchange) is denied
+        assert compiled(when).holds(exchange) is allowed
+        when = {"when": [{"key": "request.headers[Upgrade]", "notValues": [written]}]}
+        assert compiled(when, deny=True).holds(exchange) is not allowed
+        assert compiled(when).holds(exchange) is not denied

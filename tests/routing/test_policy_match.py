@@ -96,3 +96,21 @@ def test_what_a_head_has_once():
     assert takes(matches, request()) == (True, True)
     assert takes(matches, request(authority="b.test")) == (False, False)
     assert takes(compiled(), request()) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "host", "upgrade", "taken"),
+    [
+        ("host", "shop.test", "shop.test:8080", None, True),
+        ("Host", "Shop.test", "SHOP.test.", None, True),
+        ("host", "shop.test:80", "shop.test:80", None, True),
+        ("host", "shop.test:80", "shop.test", None, False),
+        ("upgrade", "websocket", "shop.test", b"WebSocket", True),
+        ("Upgrade", "WebSocket", "shop.test", b"other,websocket", True),
+        ("upgrade", "websocket", "shop.test", None, False),
+    ],
+)
+def test_a_name_with_a_port_or_a_protocol_in_capitals_got_past_a_policy(name, value, host, upgrade, taken):
+    head = request("/", authority=host.lower())
+    head.upgrade = upgrade
+    assert compiled(headers=[{"name": name, "value": value}]).may(head) is taken
