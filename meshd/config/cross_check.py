@@ -8,6 +8,7 @@ from typing import Final
 from meshd.config.authorization_check import admits_nobody_without_certificates, check_authorization
 from meshd.config.bootstrap import LoadedProxy
 from meshd.config.client_check import check_clients
+from meshd.config.destination_rule import DestinationRuleSpec
 from meshd.config.destinations import Destinations
 from meshd.config.documents import Document, Documents
 from meshd.config.errors import Path, Problem, field_name, quote
@@ -20,7 +21,9 @@ from meshd.config.route_check import check_routes, warning
 from meshd.config.traffic_policy import TrafficPolicy
 from meshd.config.workload_check import check_workloads
 
-_ANYBODY: Final = re.compile(r"spiffe://[^/]+/\*")
+_ANYBODY: Final = re.compile(r"spiffe://(?:[^/]*/(?:ns/)?)?\*")  # all of a trust domain, or of every one
+NO_SPIFFE_ID: Final = "no SPIFFE ID: nobody of the mesh proves to be that, so it is passed over"
+SPIFFE_ID: Final = "write spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT"
 
 
 def cross_check(documents: Documents, loaded: LoadedProxy | None = None) -> list[Problem]:
@@ -89,15 +92,27 @@ def _expected_peers(documents: Documents) -> Iterator[Problem]:
         for place, name in enumerate(entry.model.spec.subject_alt_names):
             if _ANYBODY.fullmatch(name):
                 yield warning(entry, ("spec", "subjectAltNames", place), told, hint, name)
+            elif entry.model.spec.location == "MESH_INTERNAL" and not name.startswith("spiffe://"):
+                given = repr(name) if name else "''"
+                yield warning(entry, ("spec", "subjectAltNames", place), NO_SPIFFE_ID, SPIFFE_ID, given)
     for rule in documents.destination_rules:
-        spec = rule.model.spec
-        parts: list[tuple[Path, TrafficPolicy | None]] = [(("spec",), spec.traffic_policy)]
-        parts += [(("spec", "subsets", place), each.traffic_policy) for place, each in enumerate(spec.subsets)]
-        for at, policy in parts:
-            tls = policy.tls if policy is not None else None
+        for at, name in _names_in(rule.model.spec):
+            if _ANYBODY.fullmatch(name):
+                yield warning(rule, at, told, hint, name)
+
+
+def _names_in(spec: DestinationRuleSpec) -> Iterator[tuple[Path, str]]:
+    """Every subjectAltName of a rule, with where it stands."""
+    parts: list[tuple[Path, TrafficPolicy | None]] = [(("spec",), spec.traffic_policy)]
+    parts += [(("spec", "subsets", place), each.traffic_policy) for place, each in enumerate(spec.subsets)]
+    for above, policy in parts:
+        if policy is None:
+            continue
+        at: Path = (*above, "trafficPolicy")
+        ports = [((*at, "portLevelSettings", place), each.tls) for place, each in enumerate(policy.port_level_settings)]
+        for where, tls in [(at, policy.tls), *ports]:
             for place, name in enumerate(tls.subject_alt_names if tls is not None else ()):
-                if _ANYBODY.fullmatch(name):
-                    yield warning(rule, (*at, "trafficPolicy", "tls", "subjectAltNames", place), told, hint, name)
+                yield (*where, "tls", "subjectAltNames", place), name
 
 
 def _targets(documents: Documents, destinations: Destinations) -> Iterator[Problem]:

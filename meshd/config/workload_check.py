@@ -195,7 +195,8 @@ def _without_account(documents: Documents) -> Iterator[Problem]:
     named = set(_hosts_with_identities(documents))
     for entry in documents.service_entries:
         spec = entry.model.spec
-        if spec.location != "MESH_INTERNAL" or spec.subject_alt_names or named.issuperset(spec.hosts):
+        listed = any(name.startswith("spiffe://") for name in spec.subject_alt_names)
+        if spec.location != "MESH_INTERNAL" or listed or named.issuperset(spec.hosts):
             continue
         expected = f"no serviceAccount: whoever runs in namespace {entry.model.namespace!r} may answer as this service"
         if not spec.endpoints and spec.resolution.startswith("DNS"):

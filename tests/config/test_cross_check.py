@@ -7,6 +7,9 @@ from meshd.config.cross_check import cross_check
 from meshd.config.load import load_policies, load_proxy
 
 ECHO = text_of("Service", "v1", "ports: [{name: http, port: 80}]").replace("name: name", "name: echo")
+INTERNAL = (
+    "hosts: [a.test]\nlocation: MESH_INTERNAL\nresolution: STATIC\nendpoints: [{address: 10.0.0.1, serviceAccount: a}]"
+)
 SECURITY = "security.istio.io/v1"
 OURS = "meshd.dev/v1alpha1"
 
@@ -59,6 +62,30 @@ def named(text, name):
                 "host: echo\ntrafficPolicy: {tls: {mode: ISTIO_MUTUAL, subjectAltNames: ['spiffe://td/*']}}",
             ),
             "spec.trafficPolicy.tls.subjectAltNames[0]",
+            "whoever holds a certificate",
+        ),
+        *(
+            (
+                text_of("ServiceEntry", "networking.istio.io/v1", f"{INTERNAL}\nsubjectAltNames: ['{name}']"),
+                "spec.subjectAltNames[0]",
+                said,
+            )
+            for name, said in {
+                "spiffe://*": "whoever holds a certificate",
+                "spiffe://td/*": "whoever holds a certificate",
+                "spiffe://td/ns/*": "whoever holds a certificate",
+                "b.test": "no SPIFFE ID",
+                "*": "no SPIFFE ID",
+            }.items()
+        ),
+        (
+            text_of(
+                "DestinationRule",
+                "networking.istio.io/v1",
+                "host: echo\ntrafficPolicy: {portLevelSettings: [{port: {number: 80}, tls: {mode: ISTIO_MUTUAL,"
+                " subjectAltNames: ['spiffe://*']}}]}",
+            ),
+            "spec.trafficPolicy.portLevelSettings[0].tls.subjectAltNames[0]",
             "whoever holds a certificate",
         ),
         (
