@@ -3,9 +3,11 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from support.exchanges import make_exchange
+from support.processes import until
 
 from meshd.core.peer import Peer
 from meshd.process.board import ANSWERED, Board
@@ -34,7 +36,15 @@ def child_of(place, body, last_words=lambda _frame: ["serving GET /slow"]):
     os.read(ready, 1)
     os.close(ready)
     os.close(told)
+    if body is spin_here:  # well within its loop, and not still on the way out of the call that told us
+        began = ticks(pid)
+        until(lambda: ticks(pid) > began + 1, 60, "it spins")
     return pid
+
+
+def ticks(pid):
+    """The processor time that it has used."""
+    return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
 
 
 def ask(place, pid):
