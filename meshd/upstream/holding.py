@@ -51,9 +51,7 @@ class Holding:
 
     def failed(self, error: UpstreamError, began: float, now: float) -> bool:
         """A dial that began at `began` failed at `now`; whether the endpoint is held from now on."""
-        self.last = FailedDial(now, error.proxy_error, error.details[:TOLD])
-        if self.told is not None:
-            self.told(error)
+        self.note(error, now)
         if began >= self._failed_at:
             self.failures += 1
             self._failed_at = now
@@ -68,6 +66,12 @@ class Holding:
         self._hold = hold if hold >= HOLD_LEAST else 0.0
         self.until = now + self._hold
         return self._hold > 0
+
+    def note(self, error: UpstreamError, now: float) -> None:
+        """Keep and tell why a dial failed; it holds nobody."""
+        self.last = FailedDial(now, error.proxy_error, error.details[:TOLD])
+        if self.told is not None:
+            self.told(error)
 
     def probe(self, now: float) -> bool:
         """Somebody dials; whether the others are to be turned away until it is known how that ends."""

@@ -81,11 +81,13 @@ class Http1Connection:
             while (event := next_event()) is None:
                 await self._receive()
         except ProtocolError as error:
-            alert = alert_in(self.codec.leftover())
-            if alert:
+            nonsense = _nonsense(error)
+            if self.tls is None and (alert := alert_in(self.codec.leftover())):
                 self.refusal = refused(self.stream, alert)
-                raise self.refusal from error
-            raise _nonsense(error) from error
+                # Anybody can write these octets in clear, and may have read the request first: it was sent.
+                nonsense.details, nonsense.proxy_error = self.refusal.details, self.refusal.proxy_error
+                nonsense.alert = alert
+            raise nonsense from error
         assert isinstance(event, ResponseHead)  # the codec begins with one
         return event
 

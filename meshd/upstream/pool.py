@@ -55,8 +55,7 @@ class PoolSettings:
 
 
 class Pool(Leases[C]):
-    """Connections made by `connect`, which raises `UpstreamError`. `changed` is called when `warming` or `held_until`
-    do."""
+    """Connections made by `connect` (raises `UpstreamError`). `changed` is called when `warming` or `held_until` do."""
 
     __slots__ = (
         "_changed",
@@ -94,7 +93,7 @@ class Pool(Leases[C]):
         self._refilling = 0  # background tasks
         self._wanted = settings.eager  # the floor is
         self.holding = Holding(random)
-        self._refused = False  # by the last: that the next is dialled says nothing yet
+        self._refused: bool | None = None  # by the last: that the next is dialled says nothing until it has answered
         self._dialled = self._failed = self._overflowed = self._expired = 0
 
     @property
@@ -179,10 +178,10 @@ class Pool(Leases[C]):
 
     def release(self, connection: C, now: float, *, reusable: bool) -> None:
         """Give a leased connection back."""
-        if self._refused and reusable:
+        if reusable:
+            if self._refused and self.holding.succeeded():
+                self._tell()
             self._refused = False
-            self.holding.succeeded()
-            self._tell()
         super().release(connection, now, reusable=reusable)
 
     def _replace(self, now: float) -> None:
@@ -235,9 +234,12 @@ class Pool(Leases[C]):
     def _discard(self, connection: C) -> None:
         """A connection that was refused counts as a dial that failed: it came about, but not for the server."""
         super()._discard(connection)
-        if connection.refusal is not None:
+        refusal = connection.refusal
+        if refusal is not None and connection.tls is None and self._refused is False:
+            self.holding.note(refusal, wait.now())  # in clear anybody can write an alert; who has answered is there
+        elif refusal is not None:
             self._refused = True
-            self._note_failure(connection.refusal, connection.born, wait.now())
+            self._note_failure(refusal, connection.born, wait.now())
 
     def _note_failure(self, error: UpstreamError, began: float, now: float) -> None:
         self._failed += 1

@@ -220,6 +220,17 @@ async def test_nonsense_is_the_endpoints_fault(nonsense):
     assert caught.value.retry is Resend.IF_SAFE
 
 
+async def test_an_alert_in_clear_passed_for_a_request_that_nobody_has_read():
+    """A POST whose app wrote seven octets of TLS would have been sent again."""
+    connection = make_connection(b"\x15\x03\x03\x00\x02\x02\x0a")
+    await connection.send_request(request(method="POST"), b"", end=True)
+    with pytest.raises(UpstreamError) as caught:
+        await connection.read_head()
+    assert (caught.value.proxy_error, caught.value.alert) == ("tls_alert_received", "unexpected_message")
+    assert caught.value.retry is Resend.IF_SAFE
+    assert connection.refusal is not None  # a dial that has failed, for whoever asks what becomes of the endpoint
+
+
 async def test_nonsense_in_a_body_too():
     connection = make_connection(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n")
     await connection.send_request(request(), b"", end=True)

@@ -155,6 +155,30 @@ async def test_a_failed_dial_fails_its_own_request_only(autojump_clock):
     assert pool.statistics().failed == 1
 
 
+async def test_what_looks_like_a_refusal_in_clear_held_an_endpoint_that_had_answered(autojump_clock):
+    """Anybody can write an alert in clear; who speaks nothing but TLS has never answered there."""
+    pool = make_pool(FakeDialler(), warm=0)
+    alert = UpstreamError(
+        502, flags.CONNECTION_FAILURE, "alert", retry=Resend.IF_SAFE, proxy_error="tls_alert_received"
+    )
+
+    async def turned_away():
+        connection = await pool.acquire(now(), fresh=True)
+        connection.refusal, connection.tls = alert, None
+        pool.release(connection, now(), reusable=False)
+
+    for _ in range(2):
+        await turned_away()
+    assert pool.held_until > now()
+    await trio.sleep(10)
+    answered = await pool.acquire(now(), fresh=True)
+    pool.release(answered, now(), reusable=True)
+    for _ in range(3):
+        await turned_away()
+    assert pool.held_until <= now()
+    assert pool.holding.last.proxy_error == "tls_alert_received"
+
+
 async def test_after_slow_failures_requests_are_turned_away_at_once(autojump_clock):
     told = []
     dialler = FakeDialler()
