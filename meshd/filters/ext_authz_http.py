@@ -32,6 +32,7 @@ class HttpCheck(Check):
     asked: BytesTest  # fields of the request that the authorizer sees
     added: tuple[tuple[bytes, bytes], ...]  # fields that it sees beside them
     to_app: BytesTest  # fields of its answer that take the place of the request's
+    its_word: frozenset[bytes]  # of those, folded: what a client says there unseen by the authorizer is nobody's word
     to_client: BytesTest | None  # fields of its answer that a refused client sees; None for all
     to_client_on_allow: BytesTest
 
@@ -59,6 +60,8 @@ class HttpCheck(Check):
     def judge(self, exchange: Exchange, entry: Entry, answer: Answer | None) -> Reply | None:
         """By the status."""
         if answer is None or answer.head.status >= 500:
+            exchange.head.headers = without(exchange.head.headers, self.its_word)  # it may be let in all the same
+            exchange.head.changed()
             return self.failed(exchange, entry)
         status, fields = answer.head.status, _plain(answer.head.headers)
         exchange.note("ext_authz", f"{self.asking.name} {status}")
@@ -76,7 +79,7 @@ class HttpCheck(Check):
     def _take_over(self, exchange: Exchange, fields: Headers, gone: set[bytes]) -> None:
         head = exchange.head
         new = [field for field in fields if self.to_app(field[0])]
-        kept = without(head.headers, fold_all(gone) | fold_all(name for name, _ in new))
+        kept = without(head.headers, fold_all(gone) | fold_all(name for name, _ in new) | self.its_word)
         head.headers = kept + [field for field in new if field[0] not in gone]
         head.changed()
         told = [field for field in fields if self.to_client_on_allow(field[0])]
@@ -85,14 +88,21 @@ class HttpCheck(Check):
 
 
 def compile_http_check(given: HttpAuthorizer, asking: Asking) -> HttpCheck:
-    """The check of one provider."""
+    """The check of one provider.
+
+    A field that it may set and was not shown is taken from the client's request even if the answer does not set it
+    (Envoy lets it pass): the app takes it for the authorizer's word. Patterns are left out, they may be meant for more.
+    """
     denied, added = given.headers_to_downstream_on_deny, given.include_additional_headers_in_check
+    asked = _names(given.include_request_headers_in_check)
+    exact = [name.lower().encode() for name in given.headers_to_upstream_on_allow if "*" not in name]
     return HttpCheck(
         asking=asking,
         prefix=given.path_prefix.rstrip("/").encode(),
-        asked=_names(given.include_request_headers_in_check),
+        asked=asked,
         added=tuple((name.lower().encode(), value.encode()) for name, value in added.items()),
         to_app=_names(given.headers_to_upstream_on_allow),
+        its_word=fold_all(name for name in exact if name not in ALWAYS_ASKED and not asked(name)),
         to_client=_names(denied) if denied else None,
         to_client_on_allow=_names(given.headers_to_downstream_on_allow),
     )

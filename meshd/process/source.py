@@ -156,7 +156,7 @@ def renewed(accepted: Accepted, delta: Delta, source: Source | None) -> Accepted
         credentials=credentials,
         documents_stamp=documents_stamp,
         credentials_stamp=stamp,
-        delta=delta.over(accepted.delta) if delta.head else accepted.delta,
+        delta=delta.over(accepted.delta) if delta.head or accepted.delta is not None else None,
     )
 
 

@@ -119,6 +119,19 @@ def test_another_spelling_got_past_what_an_authorizer_says():
     assert exchange.head.headers == [(b"x_b", b"1"), (b"x-user", b"alice")]
 
 
+@pytest.mark.parametrize("said", [answer(200), answer(503), None])
+def test_what_a_client_said_passed_for_the_word_of_an_authorizer_that_had_not_seen_it(said):
+    sent = [("x-user", "admin"), ("x_user", "root"), ("x-seen", "1"), ("authorization", "token"), ("x-other", "2")]
+    made = check(
+        failOpen=True,
+        headersToUpstreamOnAllow=["X-User", "x-seen", "authorization", "x-oth*"],
+        includeRequestHeadersInCheck=["x-seen"],
+    )
+    reply, exchange = judge(made, said, exchange_of(target="/asked", headers=sent))
+    assert reply is None
+    assert exchange.head.headers == [(b"x-seen", b"1"), (b"authorization", b"token"), (b"x-other", b"2")]
+
+
 def test_what_an_admitted_client_sees():
     exchange = exchange_of(target="/asked")
     tell(exchange, ResponseHead(200))

@@ -58,14 +58,20 @@ def test_whoever_has_any_generation_comes_to_the_newest(generations, data):
     assert models(run(applying(after, told))) == models(sets[-1])  # taken twice
 
 
-@given(st.lists(SETS, min_size=3, max_size=6), st.data())
-def test_one_laid_over_the_other_leads_to_the_same(generations, data):
-    sets = [whole(each) for each in generations]
-    ledger, held = Ledger(sets[0], 1), None
-    for generation, documents in enumerate(sets[1:], 2):
-        ledger.record(documents, generation)
-        held = ledger.since(data.draw(st.integers(1, generation - 1)), generation, reread=False).over(held)
-    assert models(run(applying(sets[0], held))) == models(sets[-1])
+@given(SETS, st.lists(st.none() | SETS, min_size=2, max_size=6), st.data())
+def test_one_laid_over_the_other_leads_to_the_same(first, generations, data):
+    """None: new certificates and no new documents. After them the next documents ended the supervisor."""
+    documents = begun = whole(first)
+    ledger, held = Ledger(documents, 1), None
+    for generation, chosen in enumerate(generations, 2):
+        if chosen is not None:
+            documents = whole(chosen)
+            ledger.record(documents, generation)
+        since = data.draw(st.integers(1, generation - 1))
+        held = ledger.since(since, generation, reread=chosen is None).over(held)
+        assert held.generation == generation
+    assert models(run(applying(begun, held))) == models(documents)
+    assert held.reread == (None in generations)
 
 
 def test_what_a_delta_does_not_name_stays_the_same_object():

@@ -9,6 +9,7 @@ import pytest
 
 PROGRAM = """
 import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may have had it ignored, as nohup does
 from meshd.process.early import prepare
 prepare(["meshd", *sys.argv[1:]])
 os.write(1, b"prepared\\n")

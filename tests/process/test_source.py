@@ -79,6 +79,15 @@ def test_new_certificates_are_read_again_and_the_stamp_with_them(folder):
     assert after.delta is None
 
 
+def test_documents_after_certificates_after_documents_ended_the_supervisor(folder):
+    folder.certify()
+    accepted = renewed(folder.accepted(), delta(2, "a"), None)
+    accepted = renewed(accepted, delta(3, since=2), folder.source())
+    accepted = renewed(accepted, delta(4, "b", since=3), None)
+    assert (accepted.generation, accepted.delta.since, accepted.delta.generation) == (4, 1, 4)
+    assert run(folding(accepted)).documents.digest == "b"
+
+
 def test_garbage_in_the_folder_does_not_hold_up_documents(folder):
     folder.certify()
     accepted, source = folder.accepted(), folder.source()
