@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from support.large_set import written  # noqa: E402  # found by the line above
+from support.large_set import ROUTE, written  # noqa: E402  # found by the line above
 
 HERTZ = os.sysconf("SC_CLK_TCK")
 PAUSE = 0.003  # seconds between two requests of the client
@@ -42,17 +42,6 @@ spec:
   - {{address: 127.1.{a}.{b}, ports: {{http: PORT}}}}
   - {{address: 127.2.{a}.{b}, ports: {{http: PORT}}}}
   - {{address: 127.3.{a}.{b}, ports: {{http: PORT}}}}
-"""
-ROUTE = """
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {{name: r{i}, namespace: shop}}
-spec:
-  parentRefs: [{{group: networking.istio.io, kind: ServiceEntry, name: s{i}}}]
-  rules:
-  - matches: [{{path: {{type: PathPrefix, value: /v1}}}}]
-    backendRefs: [{{group: networking.istio.io, kind: ServiceEntry, name: s{i}, port: 80}}]
-  - backendRefs: [{{group: networking.istio.io, kind: ServiceEntry, name: s{i}, port: 80}}]
 """
 BACKEND = """
 apiVersion: meshd.dev/v1alpha1
